@@ -1,0 +1,171 @@
+package runtimemetrics
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// sampled returns a sampler that has two samples, without running it.
+func sampled(t *testing.T) *Sampler {
+	t.Helper()
+	s := &Sampler{ring: make([]Snapshot, 4)}
+	s.cost.running = true
+	r := newReader()
+	s.sample(r)
+	s.wakeup.Observe(time.Millisecond)
+	s.sample(r)
+	return s
+}
+
+func TestCollectorLivesBesideClientGolangsOwn(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(
+		&Collector{Sampler: sampled(t)},
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsAll)),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector(),
+	)
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The conventions name these, and their names are not ours to improve.
+	conventional := []string{
+		"go_goroutine_count", "process_thread_count", "process_unix_file_descriptor_count", // a gauge that ends in _count
+		"go_config_gogc_percent", // percent
+	}
+	for _, p := range problems {
+		if !slices.Contains(conventional, p.Metric) && slices.Contains(names(), p.Metric) {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
+
+func names() []string {
+	var out []string
+	for _, d := range All() {
+		out = append(out, d.Name)
+	}
+	return out
+}
+
+func TestCollectorEmitsOnlyWhatAllDescribes(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(&Collector{Sampler: sampled(t)})
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(families) < 20 {
+		t.Errorf("only %d metrics", len(families))
+	}
+	described := map[string]Description{}
+	for _, d := range All() {
+		described[d.Name] = d
+	}
+	for _, f := range families {
+		d, ok := described[f.GetName()]
+		if !ok {
+			t.Errorf("%s is not in All", f.GetName())
+			continue
+		}
+		if got := strings.ToLower(f.GetType().String()); got != string(d.Kind) {
+			t.Errorf("%s is a %s, described as a %s", d.Name, got, d.Kind)
+		}
+		if f.GetHelp() != d.Help {
+			t.Errorf("%s: help %q, described %q", d.Name, f.GetHelp(), d.Help)
+		}
+		for _, m := range f.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetName())
+			}
+			want := slices.Clone(d.Labels)
+			slices.Sort(want)
+			if !slices.Equal(labels, want) {
+				t.Errorf("%s has labels %v, described %v", d.Name, labels, want)
+			}
+		}
+	}
+}
+
+func TestAllDescriptionsAreComplete(t *testing.T) {
+	seen := map[string]bool{}
+	for _, d := range All() {
+		if seen[d.Name] {
+			t.Errorf("%s is described twice", d.Name)
+		}
+		seen[d.Name] = true
+		if !strings.HasSuffix(d.Help, ".") || d.Unit == "" {
+			t.Errorf("%s: unit %q, help %q", d.Name, d.Unit, d.Help)
+		}
+		if (d.Kind == Histogram) != (len(d.Buckets) > 0) {
+			t.Errorf("%s is a %s with %d buckets", d.Name, d.Kind, len(d.Buckets))
+		}
+		if d.Kind == Histogram && (len(d.Buckets) < 20 || len(d.Buckets) > 30) {
+			t.Errorf("%s has %d buckets", d.Name, len(d.Buckets))
+		}
+		if d.OTel == "" && !strings.HasPrefix(d.Name, "observe_") {
+			t.Errorf("%s has no convention and no prefix", d.Name)
+		}
+	}
+}
+
+func TestHistogramIsClassicAndNativeAtOnce(t *testing.T) {
+	var d Distribution
+	for _, v := range []time.Duration{
+		0, 100, 900, 5 * time.Microsecond, 80 * time.Microsecond, 81 * time.Microsecond,
+		time.Millisecond, 12 * time.Millisecond, 3 * time.Second, time.Minute,
+	} {
+		d.Observe(v)
+	}
+	var out dto.Metric
+	if err := (&histogramMetric{values: d}).Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	h := out.Histogram
+	if h.GetSampleCount() != d.Count() {
+		t.Errorf("count %d, want %d", h.GetSampleCount(), d.Count())
+	}
+	last := h.Bucket[len(h.Bucket)-1]
+	if got := last.GetCumulativeCount(); got != d.Count()-1 {
+		t.Errorf("%d observations up to %v s, want all but the minute", got, last.GetUpperBound())
+	}
+	if got := h.Bucket[0].GetCumulativeCount(); got != 3 {
+		t.Errorf("%d observations up to 1 µs, want 3", got)
+	}
+	total, count := h.GetZeroCount(), int64(0)
+	i := 0
+	for _, span := range h.PositiveSpan {
+		for range span.GetLength() {
+			if count += h.PositiveDelta[i]; count < 0 {
+				t.Fatalf("bucket %d has %d observations", i, count)
+			}
+			total += uint64(count)
+			i++
+		}
+	}
+	if i != len(h.PositiveDelta) || total != d.Count() {
+		t.Errorf("native buckets hold %d observations in %d of %d deltas, want %d", total, i, len(h.PositiveDelta), d.Count())
+	}
+}
+
+// The errors that the comments of nativeSchema and Distribution admit.
+func TestNativeBucketsAreNearTheTruth(t *testing.T) {
+	for v := 200 * time.Nanosecond; v < 16*time.Second; v = v*21/20 + 1 {
+		index := nativeIndex[gridIndex(v)]
+		upper := math.Exp2(float64(index) / 4)
+		lower := math.Exp2(float64(index-1) / 4)
+		if s := v.Seconds(); s > upper*1.19 || s < lower/1.19 {
+			t.Errorf("%v is in the native bucket (%g, %g]", v, lower, upper)
+		}
+	}
+}

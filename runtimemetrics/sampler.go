@@ -1,0 +1,240 @@
+package runtimemetrics
+
+import (
+	"context"
+	"iter"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// A Sampler reads the process at regular times, keeps the last readings and
+// probes how late the process wakes up. The zero Sampler is ready to Run. Its
+// methods may be called concurrently with Run; on a nil Sampler they do nothing
+// and know nothing.
+//
+// Run uses one goroutine, the caller's. A Sampler must not be copied after its
+// first use.
+type Sampler struct {
+	// Interval is the time between samples. Default 5 s.
+	Interval time.Duration
+
+	// Keep is the number of snapshots kept, at 5 KiB each. Default 61, which
+	// with the default interval is five minutes.
+	Keep int
+
+	// Probe is the mean time between two wake-up probes. It is jittered by a
+	// half, so that it does not beat with periodic work. While probes are late
+	// it is ten times denser. Negative is off. Default 100 ms.
+	Probe time.Duration
+
+	// OnSample, when set, is called in Run's goroutine after each sample but
+	// the first. It must not block: it delays samples and probes. Default none.
+	OnSample func(Delta)
+
+	mu     sync.Mutex
+	ring   []Snapshot
+	next   int // where the next snapshot goes
+	filled int
+	wakeup Distribution
+	cost   samplerCost
+}
+
+// samplerCost is the time Run spent awake, which is what it costs at most.
+type samplerCost struct {
+	sampling, probing time.Duration
+	running           bool
+}
+
+const (
+	defaultInterval = 5 * time.Second
+	defaultKeep     = 61
+	defaultProbe    = 100 * time.Millisecond
+
+	// lateProbe is what a busy but healthy process stays under: an idle Linux
+	// timer fires within 0.1 ms, a full time slice of the Go scheduler is 10 ms.
+	lateProbe = 10 * time.Millisecond
+	// denseFor keeps the probe dense after the last late one, long enough to
+	// see the end of an illness that comes in bursts of the cgroup's 100 ms.
+	denseFor = 2 * time.Second
+	denser   = 10
+)
+
+// Run samples until ctx is done. The first sample is taken at once, the last
+// when ctx ends. A second Run while the first goes on would count everything
+// twice; it is the program's mistake and panics.
+func (s *Sampler) Run(ctx context.Context) {
+	if s == nil {
+		return
+	}
+	interval, probe := s.Interval, s.Probe
+	if interval <= 0 {
+		interval = defaultInterval
+	}
+	if probe == 0 {
+		probe = defaultProbe
+	}
+	s.mu.Lock()
+	if s.ring != nil {
+		s.mu.Unlock()
+		panic("runtimemetrics: Sampler.Run called twice")
+	}
+	keep := s.Keep
+	if keep <= 0 {
+		keep = defaultKeep
+	}
+	s.ring = make([]Snapshot, max(keep, 2))
+	s.wakeup = Distribution{unknown: probe < 0}
+	s.cost.running = true
+	s.mu.Unlock()
+
+	r := newReader()
+	s.sample(r)
+	now := time.Now()
+	nextSample := now.Add(interval)
+	var lateUntil time.Time
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for {
+		wake := nextSample
+		probing := false
+		if probe > 0 {
+			between := probe
+			if now.Before(lateUntil) {
+				between = max(probe/denser, time.Millisecond)
+			}
+			at := now.Add(jitter(between))
+			if at.Before(wake) {
+				wake, probing = at, true
+			}
+		}
+		timer.Reset(wake.Sub(now))
+		select {
+		case <-ctx.Done():
+			s.sample(r)
+			return
+		case <-timer.C:
+		}
+		now = time.Now()
+		late := now.Sub(wake)
+		if probe > 0 {
+			// The timer of a sample is as good a probe as any.
+			if late > lateProbe {
+				lateUntil = now.Add(denseFor)
+			}
+			s.probed(late)
+		}
+		if probing && now.Before(nextSample) {
+			s.spent(&s.cost.probing, now)
+			continue
+		}
+		s.sample(r)
+		s.report()
+		s.spent(&s.cost.sampling, now)
+		// After a pause of the whole process the missed samples are gone.
+		now = time.Now()
+		for !nextSample.After(now) {
+			nextSample = nextSample.Add(interval)
+		}
+	}
+}
+
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+
+func (s *Sampler) probed(late time.Duration) {
+	s.mu.Lock()
+	s.wakeup.Observe(late)
+
+	s.mu.Unlock()
+}
+
+func (s *Sampler) spent(on *time.Duration, since time.Time) {
+	d := time.Since(since)
+	s.mu.Lock()
+	*on += d
+	s.mu.Unlock()
+}
+
+// sample reads into the ring. Only Run writes the ring, so reading may happen
+// outside the lock, into a slot that no one else looks at until it is counted.
+func (s *Sampler) sample(r *reader) {
+	var snap Snapshot
+	r.read(&snap)
+	s.mu.Lock()
+	snap.Wakeup = s.wakeup
+	s.ring[s.next] = snap
+	s.next = (s.next + 1) % len(s.ring)
+	s.filled = min(s.filled+1, len(s.ring))
+	s.mu.Unlock()
+}
+
+func (s *Sampler) report() {
+	if s.OnSample == nil {
+		return
+	}
+	if d, ok := s.Latest(); ok {
+		s.OnSample(d)
+	}
+}
+
+// Latest returns the Delta between the last two samples, false before there
+// are two.
+func (s *Sampler) Latest() (Delta, bool) { return s.Last(0) }
+
+// Last returns the Delta over about the last d: from the newest sample that is
+// at least d older than the last one, or from the oldest kept, to the last.
+// False means that there are not two samples yet.
+func (s *Sampler) Last(d time.Duration) (Delta, bool) {
+	if s == nil {
+		return Delta{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.filled < 2 {
+		return Delta{}, false
+	}
+	last := s.at(0)
+	back := 1
+	for back < s.filled-1 && last.Time.Sub(s.at(back).Time) < d {
+		back++
+	}
+	return newDelta(s.at(back), last), true
+}
+
+// Deltas yields the Delta of each interval that is kept, the oldest first. The
+// sampler may go on meanwhile; the sequence is of the moment it began.
+func (s *Sampler) Deltas() iter.Seq[Delta] {
+	return func(yield func(Delta) bool) {
+		if s == nil {
+			return
+		}
+		s.mu.Lock()
+		kept := make([]Snapshot, s.filled)
+		for i := range kept {
+			kept[i] = *s.at(len(kept) - 1 - i)
+		}
+		s.mu.Unlock()
+		for i := 1; i < len(kept); i++ {
+			d := newDelta(&kept[i-1], &kept[i])
+			d.Headroom.After = timeToLimit(kept[:i+1], d.Headroom)
+			if !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+// at returns the snapshot taken back samples before the last. s.mu is held.
+func (s *Sampler) at(back int) *Snapshot {
+	n := len(s.ring)
+	return &s.ring[((s.next-1-back)%n+n)%n]
+}
+
+// seconds is one part of the cost, unknown without a running sampler.
+func (c *samplerCost) seconds(part time.Duration) float64 {
+	if !c.running {
+		return unknown
+	}
+	return part.Seconds()
+}
