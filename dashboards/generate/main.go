@@ -1,0 +1,110 @@
+// The command generate writes Grafana's dashboards, Prometheus' rules, their
+// tests and the runbooks from the plan in dashboards/internal/plan.
+//
+//	go run ./dashboards/generate                                     the checked-in files, again
+//	go run ./dashboards/generate -out ops -team shop -route-p99 300ms  a team's own
+//
+// Run it in the root of the repository.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/loadline-go/loadline/dashboards/internal/plan"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if err == flag.ErrHelp {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "generate:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, stdout, stderr io.Writer) error {
+	c := plan.Default()
+	flags := flag.NewFlagSet("generate", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	out := flags.String("out", "dashboards", "folder to write to")
+	flags.DurationVar(&c.RouteP99, "route-p99", c.RouteP99, "ticket when the p99 of a route is above this")
+	flags.Float64Var(&c.RouteErrors, "route-errors", c.RouteErrors, "ticket when this share of a route's requests fails")
+	flags.Float64Var(&c.RouteErrorsPage, "route-errors-page", c.RouteErrorsPage, "page when this share of a route's requests fails")
+	flags.DurationVar(&c.SchedWait, "sched-wait", c.SchedWait, "ticket when the p99 of waiting for a processor is above this")
+	flags.DurationVar(&c.SchedWaitPage, "sched-wait-page", c.SchedWaitPage, "page when the p99 of waiting for a processor is above this")
+	flags.Float64Var(&c.GCShare, "gc-share", c.GCShare, "ticket when the collector takes this share of the used CPU")
+	flags.Float64Var(&c.GCSharePage, "gc-share-page", c.GCSharePage, "page when it takes this share at the memory limit")
+	flags.Float64Var(&c.MemoryShare, "memory-share", c.MemoryShare, "ticket when memory is at this share of its limit")
+	flags.Float64Var(&c.CPUShare, "cpu-share", c.CPUShare, "ticket when this share of GOMAXPROCS is used")
+	flags.Float64Var(&c.DependencyErrors, "dependency-errors", c.DependencyErrors, "ticket when this share of the calls to a dependency fails")
+	flags.DurationVar(&c.DependencyP95, "dependency-p95", c.DependencyP95, "ticket when the p95 of calls to a dependency is above this")
+	flags.DurationVar(&c.DatabaseP95, "database-p95", c.DatabaseP95, "ticket when the p95 of a database's operations is above this")
+	flags.Float64Var(&c.DescriptorShare, "descriptor-share", c.DescriptorShare, "ticket when this share of the file descriptors is open")
+	flags.Float64Var(&c.DescriptorSharePage, "descriptor-share-page", c.DescriptorSharePage, "page when this share of the file descriptors is open")
+	flags.StringVar(&c.Team, "team", c.Team, "label team of every alert; empty leaves it out")
+	flags.StringVar(&c.Runbooks, "runbooks", c.Runbooks, "URL of the folder with the runbooks")
+	flags.StringVar(&c.Grafana, "grafana", c.Grafana, "URL of Grafana")
+	flags.DurationVar(&c.Interval, "interval", c.Interval, "how often rules are evaluated")
+	flags.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the Kubernetes objects")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	files, err := generate(c)
+	if err != nil {
+		return err
+	}
+	if err := write(*out, files); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "wrote %d files to %s\n", len(files), *out)
+	return err
+}
+
+// generate returns the content of every file by its path below the folder.
+func generate(c plan.Config) (map[string]string, error) {
+	files := map[string]string{
+		"prometheus/recording.yaml": rulesFile(c, func(g plan.Group) bool { return len(g.Alerts) == 0 }),
+		"prometheus/alerts.yaml":    rulesFile(c, func(g plan.Group) bool { return len(g.Alerts) > 0 }),
+		"testdata/alerts_test.yaml": ruleTests(c, false),
+		"testdata/native_test.yaml": ruleTests(c, true),
+		"testdata/queries.yaml":     queriesFile(c),
+		"runbooks/README.md":        runbookIndex(c),
+	}
+	for _, a := range c.Alerts() {
+		files["runbooks/"+a.Name+".md"] = runbook(c, a)
+	}
+	for _, d := range c.Dashboards() {
+		json, err := grafana(d)
+		if err != nil {
+			return nil, fmt.Errorf("dashboard %s: %w", d.UID, err)
+		}
+		files["grafana/"+d.UID+".json"] = json
+	}
+	return files, nil
+}
+
+func write(out string, files map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		path := filepath.Join(out, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(files[name]), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// A Config holds what a team may want otherwise. Default fills it.
+type Config struct {
+	// What counts as slow, failing, full.
+	RouteP99            time.Duration // ticket: p99 of a route
+	RouteErrors         float64       // ticket: share of a route's requests that fail
+	RouteErrorsPage     float64       // page: the same
+	SchedWait           time.Duration // ticket: p99 of the wait for a processor
+	SchedWaitPage       time.Duration // page: the same
+	GCShare             float64       // ticket: share of the used CPU that goes to the collector
+	GCSharePage         float64       // page, together with a full memory
+	MemoryShare         float64       // ticket: memory of its limit
+	CPUShare            float64       // ticket: used CPU of GOMAXPROCS
+	DependencyErrors    float64       // ticket: share of calls to a dependency that fail
+	DependencyP95       time.Duration // ticket: p95 of calls to a dependency that is no database
+	DatabaseP95         time.Duration // ticket: p95 of a database's operations
+	DescriptorShare     float64       // ticket: open file descriptors of their limit
+	DescriptorSharePage float64       // page: the same
+
+	// Whose it is and where it lives.
+	Team      string        // label team on every alert; empty leaves it out
+	Runbooks  string        // URL before "/<alert>.md"
+	Grafana   string        // URL before "/d/<uid>"
+	Interval  time.Duration // how often the rules are evaluated
+	Namespace string        // of the Kubernetes objects
+}
+
+// Default returns the values that the checked-in files are made with.
+//
+// The scheduler's bounds: a quiet service waits about 1 ms at p99, one with a
+// saturated or throttled CPU 20 ms to 1 s, so 10 ms is outside of normal and at
+// 100 ms every request feels it. The collector: below a quarter of the CPU it
+// is a cost, above it, with the runtime's own cap at half, it is the
+// bottleneck. The rest are starting points to be set by each team.
+func Default() Config {
+	return Config{
+		RouteP99:            time.Second,
+		RouteErrors:         0.05,
+		RouteErrorsPage:     0.25,
+		SchedWait:           10 * time.Millisecond,
+		SchedWaitPage:       100 * time.Millisecond,
+		GCShare:             0.25,
+		GCSharePage:         0.4,
+		MemoryShare:         0.9,
+		CPUShare:            0.9,
+		DependencyErrors:    0.1,
+		DependencyP95:       time.Second,
+		DatabaseP95:         500 * time.Millisecond,
+		DescriptorShare:     0.8,
+		DescriptorSharePage: 0.95,
+		Runbooks:            "https://github.com/loadline-go/loadline/blob/main/dashboards/runbooks",
+		Grafana:             "http://localhost:3000",
+		Interval:            30 * time.Second,
+		Namespace:           "monitoring",
+	}
+}
+
+// Validate returns one error for each field that cannot work, joined.
+func (c Config) Validate() error {
+	var errs []error
+	share := func(field string, v float64) {
+		if !(v > 0 && v <= 1) {
+			errs = append(errs, fmt.Errorf("Config.%s: %v is not a share between 0 and 1", field, v))
+		}
+	}
+	positive := func(field string, d time.Duration) {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("Config.%s: %v is not positive", field, d))
+		}
+	}
+	below := func(low, high string, ok bool) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("Config.%s: above Config.%s, so the page would come before the ticket", low, high))
+		}
+	}
+	positive("RouteP99", c.RouteP99)
+	share("RouteErrors", c.RouteErrors)
+	share("RouteErrorsPage", c.RouteErrorsPage)
+	below("RouteErrors", "RouteErrorsPage", c.RouteErrors <= c.RouteErrorsPage)
+	positive("SchedWait", c.SchedWait)
+	positive("SchedWaitPage", c.SchedWaitPage)
+	below("SchedWait", "SchedWaitPage", c.SchedWait <= c.SchedWaitPage)
+	share("GCShare", c.GCShare)
+	share("GCSharePage", c.GCSharePage)
+	below("GCShare", "GCSharePage", c.GCShare <= c.GCSharePage)
+	share("MemoryShare", c.MemoryShare)
+	share("CPUShare", c.CPUShare)
+	share("DependencyErrors", c.DependencyErrors)
+	positive("DependencyP95", c.DependencyP95)
+	positive("DatabaseP95", c.DatabaseP95)
+	share("DescriptorShare", c.DescriptorShare)
+	share("DescriptorSharePage", c.DescriptorSharePage)
+	below("DescriptorShare", "DescriptorSharePage", c.DescriptorShare <= c.DescriptorSharePage)
+	// The rules look at the last 5 minutes, and promise to look more often.
+	if c.Interval < time.Second || c.Interval > 2*time.Minute {
+		errs = append(errs, fmt.Errorf("Config.Interval: %v is not between 1s and 2m", c.Interval))
+	}
+	for field, url := range map[string]string{"Runbooks": c.Runbooks, "Grafana": c.Grafana} {
+		if !strings.HasPrefix(url, "http://") && !strings.HasPrefix(url, "https://") {
+			errs = append(errs, fmt.Errorf("Config.%s: %q is not an http URL", field, url))
+		}
+	}
+	if c.Namespace == "" {
+		errs = append(errs, errors.New("Config.Namespace: empty"))
+	}
+	return errors.Join(errs...)
+}
+
+// number writes a float as PromQL reads it.
+func number(v float64) string { return fmt.Sprintf("%g", v) }
+
+func seconds(d time.Duration) string { return number(d.Seconds()) }
+
+// percent writes a share for people.
+func percent(share float64) string { return number(share*100) + " %" }

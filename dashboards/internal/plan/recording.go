@@ -1,0 +1,85 @@
+package plan
+
+import "strings"
+
+// Names of recorded series: what they are told apart by, what they are, how
+// they were made. Dashboards do not use them, so that a page works without the
+// rules being loaded; alerts do, so that a quantile is computed once.
+const (
+	routeRequests    = "job_route:http_server_requests:rate5m"
+	routeErrors      = "job_route:http_server_errors:rate5m"
+	routeErrorRatio  = "job_route:http_server_errors:ratio_rate5m"
+	routeP50         = "job_route:http_server_request_duration_seconds:p50_5m"
+	routeP95         = "job_route:http_server_request_duration_seconds:p95_5m"
+	routeP99         = "job_route:http_server_request_duration_seconds:p99_5m"
+	jobRequests      = "job:http_server_requests:rate5m"
+	jobErrors        = "job:http_server_errors:rate5m"
+	jobP99           = "job:http_server_request_duration_seconds:p99_5m"
+	instanceRequests = "job_instance:http_server_requests:rate5m"
+	instanceErrors   = "job_instance:http_server_errors:ratio_rate5m"
+	instanceSched    = "job_instance:go_schedule_duration_seconds:p99_5m"
+	instanceGC       = "job_instance:go_gc_cpu:ratio_rate5m"
+	instanceCPU      = "job_instance:process_cpu_of_limit:ratio_rate5m"
+	instanceMemory   = "job_instance:go_memory_of_limit:ratio"
+	calleeCalls      = "job_dependency:calls:rate5m"
+	calleeErrors     = "job_dependency:errors:rate5m"
+	calleeErrorRatio = "job_dependency:errors:ratio_rate5m"
+	calleeP95        = "job_dependency:duration_seconds:p95_5m"
+)
+
+func (c Config) recording() Group {
+	s := inRule
+	g := Group{Name: "loadline-recording", Records: []Record{
+		{Name: routeRequests, Expr: s.count(serverRequests, perRoute...)},
+		{Name: routeErrors, Expr: s.where(serverError).count(serverRequests, perRoute...) + "\nor 0 * " + routeRequests},
+		{Name: routeErrorRatio, Expr: ratio(routeErrors, routeRequests)},
+		{Name: routeP50, Expr: s.quantile(0.5, serverRequests, perRoute...)},
+		{Name: routeP95, Expr: s.quantile(0.95, serverRequests, perRoute...)},
+		{Name: routeP99, Expr: s.quantile(0.99, serverRequests, perRoute...)},
+		{Name: jobRequests, Expr: sum(routeRequests, perJob...)},
+		{Name: jobErrors, Expr: sum(routeErrors, perJob...)},
+		{Name: jobP99, Expr: s.quantile(0.99, serverRequests, perJob...)},
+		{Name: instanceRequests, Expr: s.count(serverRequests, perInstance...)},
+		{Name: instanceErrors, Expr: "(" + s.where(serverError).count(serverRequests, perInstance...) + " or 0 * " + instanceRequests + ")\n/ (" + instanceRequests + " > 0)"},
+		{Name: instanceSched, Expr: s.quantile(0.99, schedWait, perInstance...)},
+		{Name: instanceGC, Expr: s.gcShare(perInstance...)},
+		{Name: instanceCPU, Expr: s.cpuShare(perInstance...)},
+		{Name: instanceMemory, Expr: s.memoryShare(perInstance...)},
+	}}
+	for _, k := range callKinds {
+		labels := map[string]string{"kind": string(k)}
+		native := append([]string{"cluster", "namespace", "job"}, k.labels()...)
+		g.Records = append(g.Records,
+			Record{Name: calleeCalls, Labels: labels, Expr: sum(byCallee(k, s.count(k.metric(), native...)), perCallee...)},
+			Record{Name: calleeErrors, Labels: labels, Expr: sum(byCallee(k, s.where(k.failed()).count(k.metric(), native...)), perCallee...) +
+				"\nor 0 * " + calleeCalls + `{kind="` + string(k) + `"}`},
+			Record{Name: calleeP95, Labels: labels, Expr: most(byCallee(k, s.quantile(0.95, k.metric(), native...)), perCallee...)},
+		)
+	}
+	g.Records = append(g.Records, Record{Name: calleeErrorRatio, Expr: ratio(calleeErrors, calleeCalls)})
+	return g
+}
+
+// Groups returns the recording rules, then the alerts.
+func (c Config) Groups() []Group {
+	return []Group{
+		c.recording(),
+		{Name: "loadline-http", Alerts: c.httpAlerts()},
+		{Name: "loadline-runtime", Alerts: c.runtimeAlerts()},
+		{Name: "loadline-dependencies", Alerts: c.dependencyAlerts()},
+		{Name: "loadline-availability", Alerts: c.availabilityAlerts()},
+		{Name: "loadline-telemetry", Alerts: c.telemetryAlerts()},
+	}
+}
+
+// Alerts returns every alert of every group.
+func (c Config) Alerts() []Alert {
+	var all []Alert
+	for _, g := range c.Groups() {
+		all = append(all, g.Alerts...)
+	}
+	return all
+}
+
+// on matches two sides by labels only.
+func on(labels []string) string { return "on (" + strings.Join(labels, ", ") + ")" }
