@@ -1,0 +1,82 @@
+package leakcheck
+
+// A knownGood entry names goroutines of libraries that live on by design
+// after the call that started them has returned. Tests and production share
+// the list.
+type knownGood struct {
+	fn  string // see names
+	why string
+	// unless tells the members that are not good after all.
+	unless func(*goroutine) bool
+}
+
+var knownGoods = []knownGood{
+	{fn: "runtime.ReadTrace", why: "an execution trace or flight recording is on"},
+	{fn: "runtime/trace.(*traceMultiplexer).startLocked", why: "an execution trace or flight recording is on"},
+	{fn: "runtime/pprof.profileWriter", why: "a CPU profile is on"},
+	{fn: "runtime.runFinalizers", why: "runs finalizers for the whole process"},
+	{fn: "runtime.runCleanups", why: "runs cleanups for the whole process"},
+	{fn: "runtime.ensureSigM", why: "handles signals for the whole process"},
+	{fn: "runtime.bgsweep", why: "garbage collector"},
+	{fn: "runtime.bgscavenge", why: "garbage collector"},
+	{fn: "runtime.forcegchelper", why: "garbage collector"},
+	{fn: "runtime.gcBgMarkWorker", why: "garbage collector"},
+
+	{fn: "os/signal.signal_recv", why: "started by the first signal.Notify, never ends"},
+	{fn: "os/signal.loop", why: "started by the first signal.Notify, never ends"},
+
+	{fn: "testing.tRunner", why: "a test"},
+	{fn: "testing.fRunner", why: "a fuzz test"},
+	{fn: "testing.(*B).launch", why: "a benchmark"},
+	{fn: "testing.(*B).run1", why: "a benchmark"},
+	{fn: "testing.(*M).Run", why: "the main goroutine of a test binary"},
+	{fn: "testing.(*M).startAlarm", why: "the time limit of the test binary"},
+	{fn: "testing.runExample", why: "reads what an example prints"},
+	{fn: "testing/synctest.testingSynctestTest", why: "a bubble's test"},
+	{fn: "internal/synctest.Run", why: "a bubble"},
+
+	// A client keeps the connections that it may use again. A connection
+	// whose reader is not reading is not idle: somebody has its response's body.
+	{fn: "net/http.(*persistConn).readLoop", why: "a kept-alive connection", unless: bodyOpen},
+	{fn: "net/http.(*persistConn).writeLoop", why: "a kept-alive connection"},
+	{fn: "net/http.(*http2ClientConn).readLoop", why: "a kept-alive connection (Go 1.26)"},
+	{fn: "net/http/internal/http2.(*ClientConn).readLoop", why: "a kept-alive connection (Go 1.27)"},
+	{fn: "golang.org/x/net/http2.(*ClientConn).readLoop", why: "a kept-alive connection"},
+
+	{fn: "database/sql.(*DB).connectionOpener", why: "an open pool, which is meant to last as long as the program"},
+	{fn: "database/sql.(*DB).connectionCleaner", why: "an open pool, which is meant to last as long as the program"},
+
+	// These libraries start one goroutine at their first use, or when
+	// imported, and have no way to end it.
+	{fn: "github.com/golang/glog.(*fileSink).flushDaemon", why: "flushes logs for the whole process"},
+	{fn: "k8s.io/klog/v2.(*flushDaemon).run", why: "flushes logs for the whole process"},
+	{fn: "go.opencensus.io/stats/view.(*worker).start", why: "started by importing the package"},
+}
+
+// known returns why g may live on, or "".
+func known(g *goroutine) string {
+	for i := range knownGoods {
+		k := &knownGoods[i]
+		if runs(g, k.fn) && (k.unless == nil || !k.unless(g)) {
+			return k.why
+		}
+	}
+	return ""
+}
+
+// runs reports whether a function that pattern names is on g's own stack.
+func runs(g *goroutine, pattern string) bool {
+	for _, f := range g.frames {
+		if names(pattern, f.fn) {
+			return true
+		}
+	}
+	return false
+}
+
+// bodyOpen reports whether g reads an HTTP/1 connection whose response has a
+// body that was neither read to its end nor closed. Between responses the
+// loop waits for input; it waits in a select of its own frame only for a body.
+func bodyOpen(g *goroutine) bool {
+	return g.state == "select" && len(g.frames) > 0 && g.frames[0].fn == "net/http.(*persistConn).readLoop"
+}

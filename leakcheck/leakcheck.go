@@ -1,0 +1,91 @@
+package leakcheck
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config says what counts as a leak. The zero Config works; [Verify] and
+// [VerifyMain] use it. A Config may be used by many tests at once, as long as
+// nobody changes it.
+type Config struct {
+	// Ignore names functions whose goroutines are no leaks: those that have
+	// one of them on their stack or were created by one. A name is written as
+	// in a traceback, "example.com/shop.(*Queue).run"; a package, a type or a
+	// function stands for all that belongs to it ("example.com/shop" for the
+	// whole package, without the packages below it). Default: nothing. The
+	// goroutines that the standard library keeps on purpose need no mention.
+	Ignore []string
+
+	// Patience is how long what is left may stay as it is, with all of it
+	// blocked, before it is called a leak. As long as something still moves
+	// or ends, the check waits on, for at most five times as long in all.
+	// A check that finds nothing does not wait. Default: 2s, which a machine
+	// under load needs to get every closed connection's goroutine to its end.
+	Patience time.Duration
+
+	// NoProof keeps the check from asking the runtime for proof, which Go
+	// 1.27 offers (the goroutineleak profile). Set it for tests that wake
+	// goroutines through a weak.Pointer: when the proof was taken while they
+	// were blocked, Go 1.27.0 to 1.27.4 end the process with "fatal error:
+	// bad g->status in ready". Default: false.
+	NoProof bool
+}
+
+// TestingT is what a check needs of a test; [testing.T], [testing.B] and
+// [testing.F] have it.
+type TestingT interface {
+	Helper()
+	Name() string
+	Cleanup(func())
+	Errorf(format string, args ...any)
+}
+
+// TestingM is what VerifyMain needs of a [testing.M].
+type TestingM interface {
+	// Run runs the tests and returns the exit code.
+	Run() int
+}
+
+// Verify fails t if goroutines that t started are left when it has ended. It
+// is [Config.Verify] of the zero Config.
+func Verify(t TestingT) {
+	t.Helper()
+	Config{}.Verify(t)
+}
+
+// VerifyMain runs the tests of m and fails the binary if goroutines are left
+// when all have passed. It is [Config.VerifyMain] of the zero Config.
+func VerifyMain(m TestingM) {
+	Config{}.VerifyMain(m)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Patience == 0 {
+		c.Patience = 2 * time.Second
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	for i, name := range c.Ignore {
+		if name == "" {
+			errs = append(errs, fmt.Errorf("Config.Ignore[%d]: is empty", i))
+		}
+	}
+	if c.Patience < 0 {
+		errs = append(errs, fmt.Errorf("Config.Patience: %v is negative", c.Patience))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) ignores(g *goroutine) bool {
+	for _, name := range c.Ignore {
+		if g.calls(name) {
+			return true
+		}
+	}
+	return false
+}
