@@ -1,0 +1,228 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	// A scraper that stops reading is cut off; Prometheus' own limit is 10 s.
+	adminWriteTimeout = 30 * time.Second
+	// Scrapes at once, beyond which a scraper gets 503: each holds a copy of all series.
+	maxScrapes = 4
+)
+
+// Admin returns the handler of the admin address: an index, /metrics, /livez,
+// /readyz and /debug/pprof/. Everything but the first three of these paths
+// shows the inside of the process, so it is answered only to clients on this
+// machine that did not come through a proxy; mount it elsewhere with care. A
+// nil Telemetry answers 404 to everything.
+func (t *Telemetry) Admin() http.Handler {
+	if t == nil {
+		return http.NotFoundHandler()
+	}
+	return t.admin
+}
+
+type page struct{ Path, About string }
+
+func (t *Telemetry) adminMux() http.Handler {
+	profiles := newProfiles()
+	scrape := promhttp.HandlerFor(t.gatherer, promhttp.HandlerOpts{
+		ErrorLog:            scrapeLog{t},
+		ErrorHandling:       promhttp.ContinueOnError, // one bad metric must not hide the others
+		MaxRequestsInFlight: maxScrapes,
+		EnableOpenMetrics:   true,
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", scrape)
+	mux.HandleFunc("GET /livez", serveLive)
+	mux.HandleFunc("GET /readyz", t.health.serveReady)
+	mux.Handle("GET /{$}", local(http.HandlerFunc(t.index)))
+	mux.Handle("GET /debug/pprof/{$}", local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		render(w, "profiles", pageData{Title: "Profiles of " + t.config.Service, Pages: profiles.names()})
+	})))
+	mux.Handle("GET /debug/pprof/{profile}", local(profiles))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(adminWriteTimeout))
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// local lets only clients through that are on this machine and speak for
+// themselves. The Host header is looked at too: a page from elsewhere that has
+// its own name resolve to 127.0.0.1 (DNS rebinding) sends its own name there.
+func local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !fromHere(r) {
+			http.Error(w, "this page is only for clients on the same machine: use kubectl port-forward or an SSH tunnel", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func fromHere(r *http.Request) bool {
+	if r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
+		return false
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !peer.Addr().Unmap().IsLoopback() {
+		return false
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+type scrapeLog struct{ t *Telemetry }
+
+func (l scrapeLog) Println(v ...any) {
+	l.t.warn("scrape", "observe: metrics: part of a scrape failed", "err", oneLine(fmt.Sprintln(v...)))
+}
+
+type pageData struct {
+	Title   string
+	Facts   []page
+	Pages   []page
+	Metrics []Description
+}
+
+func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
+	ready := "ready"
+	if _, ok := t.health.run(r.Context()); !ok {
+		ready = "not ready, see /readyz"
+	}
+	facts := []page{
+		{"Version", t.config.Version},
+		{"Up for", time.Since(t.started).Round(time.Second).String()},
+		{"State", ready},
+		{"Go", runtime.Version()},
+	}
+	if d, ok := t.sampler.Latest(); ok {
+		facts = append(facts,
+			page{"Scheduler latency", fmt.Sprintf("p50 %v, p99 %v over the last %v", d.SchedP50, d.SchedP99, d.Interval.Round(time.Second))},
+			page{"Goroutines", fmt.Sprintf("%.0f", d.Now.Goroutines.Total)},
+			page{"Memory", fmt.Sprintf("%.1f MiB held by Go, %.1f MiB live", d.Now.Memory.Used/(1<<20), d.Now.Memory.HeapLive/(1<<20))},
+		)
+	}
+	render(w, "index", pageData{
+		Title: t.config.Service,
+		Facts: facts,
+		Pages: []page{
+			{"/metrics", "metrics for Prometheus: text, OpenMetrics with exemplars, protobuf with native histograms"},
+			{"/livez", "alive: the process answers"},
+			{"/readyz", "ready: one line a check"},
+			{"/debug/pprof/", "profiles and execution traces"},
+		},
+		Metrics: All(),
+	})
+}
+
+func render(w http.ResponseWriter, name string, data pageData) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	pages.ExecuteTemplate(w, name, data)
+}
+
+var pages = template.Must(template.New("").Parse(`
+{{define "head"}}<!DOCTYPE html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{{.Title}}</title>
+<style>
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+table { border-collapse: collapse; width: 100% }
+td, th { text-align: left; padding: .25rem 1rem .25rem 0; vertical-align: top; border-bottom: 1px solid #8884 }
+code { font-size: .9em; overflow-wrap: anywhere }
+</style>{{end}}
+{{define "list"}}<table>{{range .}}<tr><td><a href="{{.Path}}"><code>{{.Path}}</code></a><td>{{.About}}{{end}}</table>{{end}}
+{{define "index"}}{{template "head" .}}
+<h1>{{.Title}}</h1>
+<table>{{range .Facts}}<tr><th>{{.Path}}<td>{{.About}}{{end}}</table>
+<h2>Pages</h2>
+{{template "list" .Pages}}
+<h2>Metrics</h2>
+<table><tr><th>Name<th>Meaning{{range .Metrics}}<tr><td><code>{{.Name}}</code><td>{{.Help}}{{end}}</table>
+{{end}}
+{{define "profiles"}}{{template "head" .}}
+<h1>{{.Title}}</h1>
+<p><a href="/">Back</a></p>
+{{template "list" .Pages}}
+{{end}}
+`))
+
+// listenAdmin opens the admin address. The default address gives way to a free
+// port when it is taken; one that was asked for does not.
+func listenAdmin(c Config) (net.Listener, error) {
+	l, err := net.Listen("tcp", c.AdminAddr)
+	if err == nil || c.adminFixed {
+		if err != nil {
+			return nil, fmt.Errorf("admin: %w", listenError(c.AdminAddr, err))
+		}
+		return l, nil
+	}
+	l, second := net.Listen("tcp", net.JoinHostPort(defaultAdminHost, "0"))
+	if second != nil {
+		return nil, fmt.Errorf("admin: %w", listenError(c.AdminAddr, err))
+	}
+	c.Logger.Warn("observe: the default admin address is taken; using a free port", "wanted", c.AdminAddr, "admin", l.Addr().String())
+	return l, nil
+}
+
+// listenError says what was tried, once: net.OpError repeats the resolved address.
+func listenError(addr string, err error) error {
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		err = sys.Err
+	}
+	return fmt.Errorf("listen %s: %w", addr, err)
+}
+
+// serveAdmin serves on l and returns how to end that.
+func (t *Telemetry) serveAdmin(l net.Listener) func(context.Context) error {
+	srv := &http.Server{
+		Handler:           t.admin,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(t.config.Logger.Handler(), slog.LevelDebug), // scanners and broken clients are not news,
+	}
+	go func() {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			t.warn("admin", "observe: admin: no longer serving", "addr", l.Addr().String(), "err", err)
+		}
+	}()
+	return func(ctx context.Context) error {
+		if err := srv.Shutdown(ctx); err != nil {
+			srv.Close() // a profile under way is cut off; it is no loss of telemetry
+		}
+		return nil
+	}
+}
+
+func programName() string { return filepath.Base(os.Args[0]) }

@@ -1,0 +1,194 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/loadline-go/loadline/runtimemetrics"
+)
+
+// A Metric names a metric that a program defines for itself.
+type Metric struct {
+	// Name is the Prometheus name: lower-case words joined by underscores, the
+	// unit at the end, and "_total" for a counter: shop_orders_total, shop_basket_euros.
+	Name string
+
+	// Help says in one sentence what the metric tells.
+	Help string
+
+	// Buckets are the upper bounds of a histogram's classic buckets, ascending,
+	// without +Inf.
+	// Default: the bounds for durations in seconds, from 5 ms to 10 s.
+	Buckets []float64
+}
+
+// A Counter only grows. L is a struct whose fields are the labels: strings,
+// booleans and integers, named by a `label:"name"` tag or else by the field's
+// name in snake case; struct{} for none. The label sets of a metric are
+// bounded by Config.MaxSeries. A nil Counter does nothing. Its methods may be
+// called concurrently.
+type Counter[L comparable] struct{ series[L, prometheus.Counter] }
+
+// NewCounter defines a counter. It is meant for package or program start: a
+// name, help or label that cannot work, or a name that is taken, is a mistake
+// of the program and panics. On a nil Telemetry it returns nil.
+func NewCounter[L comparable](t *Telemetry, m Metric) *Counter[L] {
+	if t == nil {
+		return nil
+	}
+	c := &Counter[L]{}
+	d := c.describe(t, m, runtimemetrics.Counter)
+	c.vec = t.metrics.counter(d)
+	return c
+}
+
+// Add adds n, which must not be negative; a negative or NaN n is ignored.
+func (c *Counter[L]) Add(labels L, n float64) {
+	if c == nil || !(n >= 0) {
+		return
+	}
+	c.of(labels).Add(n)
+}
+
+// A Gauge goes up and down. See Counter for L and for nil.
+type Gauge[L comparable] struct{ series[L, prometheus.Gauge] }
+
+// NewGauge defines a gauge; see NewCounter.
+func NewGauge[L comparable](t *Telemetry, m Metric) *Gauge[L] {
+	if t == nil {
+		return nil
+	}
+	g := &Gauge[L]{}
+	d := g.describe(t, m, runtimemetrics.Gauge)
+	g.vec = t.metrics.gauge(d)
+	return g
+}
+
+// Set sets the value.
+func (g *Gauge[L]) Set(labels L, v float64) {
+	if g != nil {
+		g.of(labels).Set(v)
+	}
+}
+
+// Add adds v, which may be negative.
+func (g *Gauge[L]) Add(labels L, v float64) {
+	if g != nil {
+		g.of(labels).Add(v)
+	}
+}
+
+// A Histogram tells how values are distributed: counts, sum and quantiles, as
+// classic buckets and as a native histogram. See Counter for L and for nil.
+type Histogram[L comparable] struct{ series[L, *timing] }
+
+// NewHistogram defines a histogram; see NewCounter.
+func NewHistogram[L comparable](t *Telemetry, m Metric) *Histogram[L] {
+	if t == nil {
+		return nil
+	}
+	if m.Buckets == nil {
+		m.Buckets = requestSeconds
+	}
+	h := &Histogram[L]{}
+	d := h.describe(t, m, runtimemetrics.Histogram)
+	h.vec = t.metrics.histogram(d)
+	return h
+}
+
+// Observe records v; NaN is ignored. When ctx is that of a sampled trace, the
+// trace's ID is attached as an exemplar, at most once a second a series.
+func (h *Histogram[L]) Observe(ctx context.Context, labels L, v float64) {
+	if h == nil || v != v {
+		return
+	}
+	h.of(labels).observe(v, trace.SpanContextFromContext(ctx))
+}
+
+// series finds the child of a label struct.
+type series[L comparable, T any] struct {
+	vec    *vec[T]
+	found  cache[L, T]
+	fields []int
+}
+
+func (s *series[L, T]) of(labels L) T {
+	if child, ok := s.found.get(labels); ok {
+		return child
+	}
+	v := reflect.ValueOf(labels)
+	values := make([]string, len(s.fields))
+	for i, f := range s.fields {
+		switch field := v.Field(f); field.Kind() {
+		case reflect.String:
+			values[i] = field.String()
+		case reflect.Bool:
+			values[i] = strconv.FormatBool(field.Bool())
+		default:
+			values[i] = fmt.Sprint(field)
+		}
+	}
+	child, exact := s.vec.with(values...)
+	if exact {
+		s.found.add(labels, child)
+	}
+	return child
+}
+
+// describe reads the labels from L and checks the whole.
+func (s *series[L, T]) describe(t *Telemetry, m Metric, kind runtimemetrics.Kind) Description {
+	d := Description{Name: m.Name, Kind: kind, Help: m.Help, Buckets: m.Buckets}
+	fail := func(err error) { panic("observe: " + err.Error()) }
+	typ := reflect.TypeFor[L]()
+	if typ.Kind() != reflect.Struct {
+		fail(fmt.Errorf("metric %s: labels are the fields of a struct, not %v; use struct{} for none", m.Name, typ))
+	}
+	for i := range typ.NumField() {
+		f := typ.Field(i)
+		switch k := f.Type.Kind(); {
+		case k == reflect.String, k == reflect.Bool, k >= reflect.Int && k <= reflect.Uint64:
+		default:
+			fail(fmt.Errorf("metric %s: label field %s: want a string, a boolean or an integer, not %v", m.Name, f.Name, f.Type))
+		}
+		name := f.Tag.Get("label")
+		if name == "" {
+			name = snake(f.Name)
+		}
+		if slices.Contains(d.Labels, name) {
+			fail(fmt.Errorf("metric %s: two fields are called %s", m.Name, name))
+		}
+		d.Labels = append(d.Labels, name)
+		s.fields = append(s.fields, i)
+	}
+	if err := checkDescription(d); err != nil {
+		fail(err)
+	}
+	if kind != runtimemetrics.Histogram && m.Buckets != nil {
+		fail(fmt.Errorf("metric %s: only a histogram has Buckets", m.Name))
+	}
+	if slices.ContainsFunc(All(), func(o Description) bool { return o.Name == d.Name }) {
+		fail(fmt.Errorf("metric %s: the name is one of observe.All", d.Name))
+	}
+	return d
+}
+
+// snake turns PaymentMethod into payment_method and UserID into user_id.
+func snake(s string) string {
+	var b strings.Builder
+	runes := []rune(s)
+	for i, r := range runes {
+		if unicode.IsUpper(r) && i > 0 && (unicode.IsLower(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}

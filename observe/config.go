@@ -1,0 +1,209 @@
+package observe
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/loadline-go/loadline/tracing"
+)
+
+// Off as Config.AdminAddr means no admin listener.
+const Off = "off"
+
+const (
+	defaultAdminHost = "localhost"
+	defaultAdminPort = "9464" // the Prometheus exporter's port in the OpenTelemetry specification
+)
+
+// Config says how a service is observed. The zero Config works. A field wins
+// over its environment variable, which wins over the default.
+type Config struct {
+	// Service names the service in traces, logs and metrics.
+	// Default: the name of the executable. Variable: OTEL_SERVICE_NAME.
+	Service string
+
+	// Version is the version of the service.
+	// Default: the main module's version or revision from the build, else
+	// "unknown". Variable: service.version in OTEL_RESOURCE_ATTRIBUTES.
+	Version string
+
+	// AdminAddr is where the admin pages listen: metrics, health, profiles.
+	// Off means nowhere; Telemetry.Admin still gives the handler. The default
+	// address gives way to a free port, with one warning, when it is taken; an
+	// address that was asked for and cannot be had is an error.
+	// Default: localhost:9464. Variables: OTEL_EXPORTER_PROMETHEUS_HOST, OTEL_EXPORTER_PROMETHEUS_PORT.
+	AdminAddr string
+
+	// MaxSeries bounds the label sets of each metric; what comes beyond is
+	// counted under the label value "other".
+	// Default: 2000, the cardinality limit of the OpenTelemetry specification.
+	MaxSeries int
+
+	// Buckets replaces the upper bounds of a metric's classic buckets, by
+	// metric name; ascending, without +Inf. Native histograms are not affected.
+	// Default: what the semantic conventions advise.
+	Buckets map[string][]float64
+
+	// Interval is the time between two samples of the runtime; at least 100 ms.
+	// Default: 5 s.
+	Interval time.Duration
+
+	// DrainDelay is how long Serve keeps serving after /readyz began to fail,
+	// so that load balancers take the instance out first. Negative: none.
+	// Default: 5 s in Kubernetes (KUBERNETES_SERVICE_HOST is set), else none.
+	DrainDelay time.Duration
+
+	// ShutdownTimeout bounds the wait for running requests in Serve, and then
+	// once more the sending of what telemetry is left.
+	// Default: 10 s.
+	ShutdownTimeout time.Duration
+
+	// Tracing says which requests are traced and where the spans go. Its
+	// Service, Version and Logger are taken from this Config where empty.
+	// Default: nothing is sent anywhere. Variables: OTEL_TRACES_*, OTEL_EXPORTER_OTLP_*, OTEL_BSP_*.
+	Tracing tracing.Config
+
+	// Logger takes Loadline's own records, a few in a service's life.
+	// Default: slog.Default() at the time of each record.
+	Logger *slog.Logger
+
+	adminFixed bool // AdminAddr was asked for
+}
+
+// withDefaults returns c with every field set, or all that is wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	var errs []error
+	wrong := func(field, format string, a ...any) {
+		errs = append(errs, fmt.Errorf("Config."+field+": "+format, a...))
+	}
+
+	if c.Service == "" {
+		c.Service = os.Getenv("OTEL_SERVICE_NAME")
+	}
+	if c.Service == "" {
+		c.Service = resourceAttribute("service.name")
+	}
+	if c.Service == "" {
+		c.Service = strings.TrimSuffix(programName(), ".exe")
+	}
+	if c.Version == "" {
+		c.Version = resourceAttribute("service.version")
+	}
+	if c.Version == "" {
+		c.Version = buildVersion()
+	}
+
+	c.adminFixed = c.AdminAddr != ""
+	if !c.adminFixed {
+		host, port := os.Getenv("OTEL_EXPORTER_PROMETHEUS_HOST"), os.Getenv("OTEL_EXPORTER_PROMETHEUS_PORT")
+		c.adminFixed = host != "" || port != ""
+		if host == "" {
+			host = defaultAdminHost
+		}
+		if port == "" {
+			port = defaultAdminPort
+		}
+		c.AdminAddr = net.JoinHostPort(host, port)
+	}
+	if c.AdminAddr != Off {
+		if _, port, err := net.SplitHostPort(c.AdminAddr); err != nil {
+			wrong("AdminAddr", "%q: want host:port, :port or %q", clip(c.AdminAddr, 80), Off)
+		} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+			wrong("AdminAddr", "%q: the port is not a number from 0 to 65535", clip(c.AdminAddr, 80))
+		}
+	}
+
+	switch {
+	case c.MaxSeries < 0:
+		wrong("MaxSeries", "%d is negative", c.MaxSeries)
+	case c.MaxSeries == 0:
+		c.MaxSeries = 2000
+	}
+	known := own()
+	for name, bounds := range c.Buckets {
+		i := slices.IndexFunc(known, func(d Description) bool { return d.Name == name })
+		switch {
+		case i < 0 || known[i].Buckets == nil:
+			wrong("Buckets", "%q is no histogram of observe.All", clip(name, 80))
+		case len(bounds) == 0:
+			wrong("Buckets", "%s: no bounds", name)
+		case !ascending(bounds):
+			wrong("Buckets", "%s: %v is not ascending", name, bounds)
+		}
+	}
+	switch {
+	case c.Interval == 0:
+		c.Interval = 5 * time.Second
+	case c.Interval < 100*time.Millisecond:
+		wrong("Interval", "%v is below 100ms", c.Interval)
+	}
+	switch {
+	case c.DrainDelay < 0:
+		c.DrainDelay = 0
+	case c.DrainDelay == 0 && os.Getenv("KUBERNETES_SERVICE_HOST") != "":
+		c.DrainDelay = 5 * time.Second
+	}
+	switch {
+	case c.ShutdownTimeout < 0:
+		wrong("ShutdownTimeout", "%v is negative", c.ShutdownTimeout)
+	case c.ShutdownTimeout == 0:
+		c.ShutdownTimeout = 10 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(currentDefault{})
+	}
+	if c.Tracing.Service == "" {
+		c.Tracing.Service = c.Service
+	}
+	if c.Tracing.Version == "" {
+		c.Tracing.Version = c.Version
+	}
+	if c.Tracing.Logger == nil {
+		c.Tracing.Logger = c.Logger
+	}
+	return c, errors.Join(errs...)
+}
+
+func ascending(bounds []float64) bool {
+	for i, b := range bounds {
+		if b != b || i > 0 && b <= bounds[i-1] { // b != b: NaN
+			return false
+		}
+	}
+	return true
+}
+
+// resourceAttribute reads one attribute of OTEL_RESOURCE_ATTRIBUTES,
+// "key=value,key=value"; what is malformed there is the trace provider's to report.
+func resourceAttribute(key string) string {
+	for pair := range strings.SplitSeq(os.Getenv("OTEL_RESOURCE_ATTRIBUTES"), ",") {
+		if k, v, ok := strings.Cut(pair, "="); ok && strings.TrimSpace(k) == key {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return "unknown"
+}

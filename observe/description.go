@@ -1,0 +1,157 @@
+package observe
+
+import (
+	"slices"
+
+	"github.com/loadline-go/loadline/runtimemetrics"
+)
+
+// A Description is everything there is to know about one metric: its name,
+// kind, unit, help, labels and buckets.
+type Description = runtimemetrics.Description
+
+// Bucket bounds that the semantic conventions advise, in seconds.
+// https://opentelemetry.io/docs/specs/semconv/http/http-metrics/ and .../database/database-metrics/
+var (
+	requestSeconds  = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+	databaseSeconds = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10}
+)
+
+var (
+	// A stream lives as long as its client likes: bounds from a second to a day.
+	streamSeconds = []float64{1, 5, 15, 60, 300, 900, 3600, 14400, 86400}
+	// Powers of four from 256 B to 64 MiB: ten buckets cover a query parameter and an upload.
+	bodyBytes = []float64{256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20}
+)
+
+// The table. A metric of this package exists only by standing here.
+var (
+	serverDuration = Description{
+		Name: "http_server_request_duration_seconds", OTel: "http.server.request.duration", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time from the arrival of a request's header to the return of its handler; streams are kept apart.",
+		Labels:  []string{"http_request_method", "http_route", "http_response_status_code", "error_type", "url_scheme"},
+		Buckets: requestSeconds,
+	}
+	serverActive = Description{
+		Name: "http_server_active_requests", OTel: "http.server.active_requests", Kind: runtimemetrics.Gauge, Unit: "{request}",
+		Help:   "Requests whose handler is running.",
+		Labels: []string{"http_request_method", "url_scheme"},
+	}
+	serverRequestBody = Description{
+		Name: "http_server_request_body_size_bytes", OTel: "http.server.request.body.size", Kind: runtimemetrics.Histogram, Unit: "By",
+		Help:    "Size of request bodies: the announced length, or the bytes read where none was announced.",
+		Labels:  []string{"http_request_method", "http_route", "url_scheme"},
+		Buckets: bodyBytes,
+	}
+	serverResponseBody = Description{
+		Name: "http_server_response_body_size_bytes", OTel: "http.server.response.body.size", Kind: runtimemetrics.Histogram, Unit: "By",
+		Help:    "Size of response bodies as the handler wrote them.",
+		Labels:  []string{"http_request_method", "http_route", "url_scheme"},
+		Buckets: bodyBytes,
+	}
+	serverStream = Description{
+		Name: "observe_http_server_stream_duration_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Lifetime of responses that are streams: server-sent events, upgraded and hijacked connections.",
+		Labels:  []string{"http_request_method", "http_route", "url_scheme"},
+		Buckets: streamSeconds,
+	}
+	serverPanics = Description{
+		Name: "observe_panics_total", Kind: runtimemetrics.Counter, Unit: "{panic}",
+		Help:   "Panics that left a handler; each is also counted as a response with status 500.",
+		Labels: []string{"http_route"},
+	}
+	clientDuration = Description{
+		Name: "http_client_request_duration_seconds", OTel: "http.client.request.duration", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time from sending a request to having the header of its response.",
+		Labels:  []string{"http_request_method", "server_address", "server_port", "http_response_status_code", "error_type"},
+		Buckets: requestSeconds,
+	}
+	dbDuration = Description{
+		Name: "db_client_operation_duration_seconds", OTel: "db.client.operation.duration", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of a database operation, without waiting for a connection and without reading rows.",
+		Labels:  []string{"db_system_name", "db_namespace", "db_operation_name", "error_type"},
+		Buckets: databaseSeconds,
+	}
+	dbConnections = Description{
+		Name: "db_client_connection_count", OTel: "db.client.connection.count", Kind: runtimemetrics.Gauge, Unit: "{connection}",
+		Help:   "Open connections of a pool by state: idle or used.",
+		Labels: []string{"db_client_connection_pool_name", "db_client_connection_state"},
+	}
+	dbConnectionsMax = Description{
+		Name: "db_client_connection_max", OTel: "db.client.connection.max", Kind: runtimemetrics.Gauge, Unit: "{connection}",
+		Help:   "Connections a pool may open; absent where there is no limit.",
+		Labels: []string{"db_client_connection_pool_name"},
+	}
+	dbWaits = Description{
+		Name: "observe_db_client_connection_waits_total", Kind: runtimemetrics.Counter, Unit: "{wait}",
+		Help:   "Times a goroutine had to wait for a connection of a pool.",
+		Labels: []string{"db_client_connection_pool_name"},
+	}
+	dbWaitSeconds = Description{
+		Name: "observe_db_client_connection_wait_seconds_total", Kind: runtimemetrics.Counter, Unit: "s",
+		Help:   "Time goroutines spent waiting for a connection of a pool.",
+		Labels: []string{"db_client_connection_pool_name"},
+	}
+	dependencyDuration = Description{
+		Name: "observe_dependency_duration_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of the calls made through Call, by dependency and operation.",
+		Labels:  []string{"dependency", "operation", "error_type"},
+		Buckets: requestSeconds,
+	}
+	logRecords = Description{
+		Name: "observe_log_records_total", Kind: runtimemetrics.Counter, Unit: "{record}",
+		Help:   "Log records that passed the log handler, by level.",
+		Labels: []string{"level"},
+	}
+	ready = Description{
+		Name: "observe_ready", Kind: runtimemetrics.Gauge, Unit: "1",
+		Help: "1 while /readyz would answer 200 by the last results of the checks, else 0.",
+	}
+	checkUp = Description{
+		Name: "observe_check_up", Kind: runtimemetrics.Gauge, Unit: "1",
+		Help:   "1 when the last run of a readiness check passed, else 0; absent until it ran.",
+		Labels: []string{"check"},
+	}
+	dropped = Description{
+		Name: "observe_dropped_total", Kind: runtimemetrics.Counter, Unit: "{item}",
+		Help:   "Telemetry that was produced and could not be delivered, by signal and reason.",
+		Labels: []string{"signal", "reason"},
+	}
+	seriesOverflow = Description{
+		Name: "observe_series_overflow_total", Kind: runtimemetrics.Counter, Unit: "{event}",
+		Help:   "Events counted under the label value other because the metric had reached its limit of series; label names the one with most values.",
+		Labels: []string{"metric", "label"},
+	}
+	buildInfo = Description{
+		Name: "observe_build_info", Kind: runtimemetrics.Gauge, Unit: "1",
+		Help:   "Always 1; the labels tell the service, its version and the Go it was built with.",
+		Labels: []string{"service_name", "service_version", "go_version"},
+	}
+)
+
+// All returns the description of every metric that Loadline can emit, sorted
+// by name: the runtime's and its own, without those that a program defines
+// with NewCounter, NewGauge and NewHistogram, and without those of
+// client_golang's Go and process collectors, which stay registered beside
+// them. The caller may keep and change the slice.
+func All() []Description {
+	all := slices.Concat(own(), runtimemetrics.All())
+	slices.SortFunc(all, func(a, b Description) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+func own() []Description {
+	return []Description{
+		serverDuration, serverActive, serverRequestBody, serverResponseBody, serverStream, serverPanics,
+		clientDuration,
+		dbDuration, dbConnections, dbConnectionsMax, dbWaits, dbWaitSeconds,
+		dependencyDuration,
+		logRecords, ready, checkUp,
+		dropped, seriesOverflow, buildInfo,
+	}
+}

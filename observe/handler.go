@@ -1,0 +1,235 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/loadline-go/loadline/internal/span"
+)
+
+// Handler returns a handler that measures and traces every request and passes
+// it on to next, http.DefaultServeMux when nil. The route is the pattern that
+// a http.ServeMux matched. A middleware inside that passes on a copy of the
+// request (r.WithContext) hides it: wrap the mux as well,
+//
+//	tel.Handler(middleware(tel.Handler(mux)))
+//
+// An inner Handler only tells the outer one the route, so applying it twice is
+// safe and nearly free. Other routers tell it with SetRoute.
+//
+// A panic is counted as status 500 and goes on; a client that went away before
+// it was answered is counted as status 499, not as a server's error. Streams
+// (server-sent events, hijacked and upgraded connections) are kept out of the
+// latency histogram. A nil Telemetry returns next as it is.
+func (t *Telemetry) Handler(next http.Handler) http.Handler {
+	if next == nil {
+		next = http.DefaultServeMux
+	}
+	if t == nil {
+		return next
+	}
+	return &handler{next: next, server: t.server}
+}
+
+// SetRoute tells the Handler around a request which pattern it matched, for
+// routers that are not a http.ServeMux: "/users/{id}", or with the method in
+// front. It wins over the pattern of a ServeMux. The pattern must be one of
+// few: never the path itself. Outside of a request it does nothing.
+func SetRoute(ctx context.Context, pattern string) {
+	if q := requestOf(ctx); q != nil {
+		q.route.Store(&pattern)
+	}
+}
+
+type handler struct {
+	next   http.Handler
+	server *server
+}
+
+// request is all there is of one request, in one allocation: its context, its
+// span, its response writer and its record.
+type request struct {
+	span   span.Span
+	server *server
+	w      http.ResponseWriter // what net/http gave
+	r      *http.Request       // what next got
+	body   *countedBody        // of a request without an announced length
+	route  atomic.Pointer[string]
+	series *serverSeries // set at the end
+
+	written  int64
+	status   int
+	hijacked bool
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if outer := requestOf(r.Context()); outer != nil && outer.server == h.server {
+		h.tellRoute(outer, w, r)
+		return
+	}
+	start := time.Now()
+	s := h.server
+	q := &request{server: s, w: w, r: r}
+	s.tel.provider.Begin(&q.span, r.Context(), span.Options{
+		Name: methods[methodIndex(r.Method)], Kind: trace.SpanKindServer, Start: start,
+		Remote: span.ParseTraceparent(r.Header), Describer: q, Scope: s.tel.scope,
+	})
+	q.r = r.WithContext(q)
+	if r.ContentLength < 0 && r.Body != nil {
+		q.body = &countedBody{ReadCloser: r.Body}
+		q.r.Body = q.body
+	}
+	active := s.active[methodIndex(r.Method)][tlsIndex(r)]
+	active.Inc()
+	returned := false
+	defer func() {
+		active.Dec()
+		if returned {
+			q.end(start, nil, false)
+			return
+		}
+		p := recover()
+		q.end(start, p, true)
+		if p != nil { // nil after runtime.Goexit, as by t.FailNow in a handler
+			panic(p)
+		}
+	}()
+	h.next.ServeHTTP(q.writer(), q.r)
+	returned = true
+}
+
+// tellRoute serves as the inner of two Handlers. Where next is the mux the
+// pattern is looked up before the call, so that it is known when the outer
+// handler gives up first, as http.TimeoutHandler does.
+func (h *handler) tellRoute(outer *request, w http.ResponseWriter, r *http.Request) {
+	if mux, ok := h.next.(*http.ServeMux); ok {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			outer.route.CompareAndSwap(nil, &pattern)
+		}
+	} else {
+		defer func() {
+			if r.Pattern != "" {
+				outer.route.CompareAndSwap(nil, &r.Pattern)
+			}
+		}()
+		if r.Pattern != "" { // next is one route of a mux outside
+			outer.route.CompareAndSwap(nil, &r.Pattern)
+		}
+	}
+	h.next.ServeHTTP(w, r)
+}
+
+// A request is the context of what it serves.
+func (q *request) Deadline() (time.Time, bool) { return q.span.Deadline() }
+func (q *request) Done() <-chan struct{}       { return q.span.Done() }
+func (q *request) Err() error                  { return q.span.Err() }
+func (q *request) String() string              { return q.span.String() }
+
+func (q *request) Value(key any) any {
+	if _, ok := key.(requestKey); ok {
+		return q
+	}
+	return q.span.Value(key)
+}
+
+type requestKey struct{}
+
+func requestOf(ctx context.Context) *request {
+	if q, ok := ctx.(*request); ok {
+		return q
+	}
+	q, _ := ctx.Value(requestKey{}).(*request)
+	return q
+}
+
+// end records the request. broke means that the handler did not return: p is
+// its panic, or nil when the goroutine exits.
+func (q *request) end(start time.Time, p any, broke bool) {
+	end := time.Now()
+	took := end.Sub(start)
+	status, errType := q.status, ""
+	stream := q.hijacked || status == http.StatusSwitchingProtocols || strings.HasPrefix(first(q.w.Header()["Content-Type"]), "text/event-stream")
+	panicked := broke && p != http.ErrAbortHandler
+	switch {
+	case panicked:
+		status, errType = http.StatusInternalServerError, "panic"
+	case q.hijacked:
+		status = http.StatusSwitchingProtocols
+	case (status == 0 || status >= 500) && errors.Is(q.Err(), context.Canceled):
+		status, errType = statusClientGone, "canceled"
+	case broke:
+		errType = "aborted"
+	}
+	if status == 0 {
+		status = http.StatusOK
+		if broke {
+			status = http.StatusInternalServerError
+		}
+	}
+	if errType == "" && status >= 500 {
+		errType = statusText(status)
+	}
+
+	pattern := q.r.Pattern
+	if told := q.route.Load(); told != nil {
+		pattern = *told
+	}
+	if pattern == "" && status < 400 {
+		q.server.hintNoRoute()
+	}
+	route := q.server.route(pattern)
+	series := route.series(q.server, seriesKey{methodIndex(q.r.Method), tlsIndex(q.r), status, errType})
+	q.series = series
+	q.span.SetName(series.spanName)
+	if p != nil && panicked {
+		q.span.RecordError(fmt.Errorf("panic: %v", p))
+	}
+	q.span.Finish(span.Outcome{End: end, Failed: status >= 500, Panicked: panicked, Route: series.spanName})
+
+	if panicked {
+		route.panics.Inc()
+	}
+	if stream {
+		series.stream.Observe(took.Seconds())
+	} else {
+		series.duration.observeFor(took, end, exemplar(&q.span))
+	}
+	if n := q.r.ContentLength; n > 0 {
+		series.requestBody.Observe(float64(n))
+	} else if q.body != nil {
+		series.requestBody.Observe(float64(q.body.n.Load()))
+	}
+	if !q.hijacked && q.r.Method != http.MethodHead {
+		series.responseBody.Observe(float64(q.written))
+	}
+}
+
+// statusClientGone is what nginx writes when the client went away first.
+const statusClientGone = 499
+
+func first(s []string) string {
+	if len(s) == 0 {
+		return ""
+	}
+	return s[0]
+}
+
+// countedBody counts what is read of a request body.
+type countedBody struct {
+	io.ReadCloser
+	n atomic.Int64
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
+}

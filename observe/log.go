@@ -1,0 +1,169 @@
+package observe
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/loadline-go/loadline/internal/span"
+)
+
+// LogHandler returns a handler that passes every record on to next and adds
+// trace_id and span_id, at the top level under any WithGroup, to records
+// logged with the context of a request: slog.InfoContext(ctx, ...), not
+// slog.Info(...), which has no context to read. Records are counted by level
+// in observe_log_records_total.
+//
+// A nil Telemetry returns next as it is. LogHandler panics when next is nil.
+func (t *Telemetry) LogHandler(next slog.Handler) slog.Handler {
+	if next == nil {
+		panic("observe: LogHandler: next is nil")
+	}
+	if t == nil {
+		return next
+	}
+	return &logHandler{next: next, counts: t.logCounts}
+}
+
+// logHandler keeps groups to itself from the first WithGroup on, since a
+// handler that has opened a group can no longer write outside of it.
+type logHandler struct {
+	next   slog.Handler
+	counts *logCounts
+	groups []logGroup
+}
+
+type logGroup struct {
+	name  string
+	attrs []slog.Attr
+}
+
+func (h *logHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.next.Enabled(ctx, level)
+}
+
+func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	if len(attrs) == 0 {
+		return h
+	}
+	g := *h
+	if len(h.groups) == 0 {
+		g.next = h.next.WithAttrs(attrs)
+		return &g
+	}
+	g.groups = slices.Clone(h.groups)
+	last := &g.groups[len(g.groups)-1]
+	last.attrs = slices.Concat(last.attrs, attrs)
+	return &g
+}
+
+func (h *logHandler) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return h
+	}
+	g := *h
+	g.groups = append(slices.Clip(h.groups), logGroup{name: name})
+	return &g
+}
+
+func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.counts.add(r.Level)
+	if len(h.groups) > 0 {
+		r = h.nest(r)
+	}
+	if traceID, spanID := logIDs(ctx); traceID != "" {
+		r = r.Clone()
+		r.AddAttrs(slog.String("trace_id", traceID), slog.String("span_id", spanID))
+	}
+	return h.next.Handle(ctx, r)
+}
+
+// nest returns r with its attributes inside the open groups. Empty groups are
+// left to next to leave out, as slog.Handler demands.
+func (h *logHandler) nest(r slog.Record) slog.Record {
+	var inner []slog.Attr
+	r.Attrs(func(a slog.Attr) bool { inner = append(inner, a); return true })
+	for _, g := range slices.Backward(h.groups) {
+		inner = []slog.Attr{{Key: g.name, Value: slog.GroupValue(slices.Concat(g.attrs, inner)...)}}
+	}
+	nested := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	nested.AddAttrs(inner...)
+	return nested
+}
+
+func logIDs(ctx context.Context) (traceID, spanID string) {
+	if ctx == nil {
+		return "", ""
+	}
+	if s := span.FromContext(ctx); s != nil {
+		return s.IDs()
+	}
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
+		return sc.TraceID().String(), sc.SpanID().String()
+	}
+	return "", ""
+}
+
+// logCounts counts records under slog's four levels; those between count as
+// the one below.
+type logCounts struct{ debug, info, warn, error prometheus.Counter }
+
+func newLogCounts(m *metrics) *logCounts {
+	v := m.counter(logRecords)
+	level := func(l slog.Level) prometheus.Counter { c, _ := v.with(l.String()); return c }
+	return &logCounts{level(slog.LevelDebug), level(slog.LevelInfo), level(slog.LevelWarn), level(slog.LevelError)}
+}
+
+func (c *logCounts) add(l slog.Level) {
+	switch {
+	case l < slog.LevelInfo:
+		c.debug.Inc()
+	case l < slog.LevelWarn:
+		c.info.Inc()
+	case l < slog.LevelError:
+		c.warn.Inc()
+	default:
+		c.error.Inc()
+	}
+}
+
+// currentDefault is the handler of whatever slog.Default() is at each record:
+// a program sets its default logger after Start, since it needs LogHandler for it.
+type currentDefault struct{}
+
+func (currentDefault) Enabled(ctx context.Context, l slog.Level) bool {
+	return slog.Default().Enabled(ctx, l)
+}
+func (currentDefault) Handle(ctx context.Context, r slog.Record) error {
+	return slog.Default().Handler().Handle(ctx, r)
+}
+func (currentDefault) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return slog.Default().Handler().WithAttrs(attrs)
+}
+func (currentDefault) WithGroup(name string) slog.Handler {
+	return slog.Default().Handler().WithGroup(name)
+}
+
+// onceAMinute lets one record a minute pass for each key; keys are few and fixed.
+type onceAMinute struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func (o *onceAMinute) allow(key string, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if last, ok := o.last[key]; ok && now.Sub(last) < time.Minute {
+		return false
+	}
+	if o.last == nil {
+		o.last = map[string]time.Time{}
+	}
+	o.last[key] = now
+	return true
+}

@@ -1,0 +1,250 @@
+package observe
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/loadline-go/loadline/runtimemetrics"
+)
+
+// other is the label value that stands for all that did not fit.
+const other = "other"
+
+// metrics makes instruments from descriptions, all in one registry, and bounds
+// the series of each.
+type metrics struct {
+	registry *prometheus.Registry
+	max      int                  // series a metric may have
+	buckets  map[string][]float64 // bounds by metric name, in place of the description's
+	log      *slog.Logger
+	overflow *prometheus.CounterVec
+}
+
+func newMetrics(max int, buckets map[string][]float64, log *slog.Logger) *metrics {
+	m := &metrics{registry: prometheus.NewRegistry(), max: max, buckets: buckets, log: log}
+	m.overflow = prometheus.NewCounterVec(prometheus.CounterOpts{Name: seriesOverflow.Name, Help: seriesOverflow.Help}, seriesOverflow.Labels)
+	m.registry.MustRegister(m.overflow)
+	return m
+}
+
+// histogram makes the instrument of d: classic buckets and a native histogram
+// at once, so that both kinds of scraper find what they know.
+func (m *metrics) histogram(d Description) *vec[*timing] {
+	buckets := d.Buckets
+	if b, ok := m.buckets[d.Name]; ok {
+		buckets = b
+	}
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: d.Name, Help: d.Help, Buckets: buckets,
+		// A factor of 1.1 puts a quantile within 5 % of the truth; 160 buckets are
+		// what the OpenTelemetry SDK allows its exponential histograms.
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  160,
+		NativeHistogramMinResetDuration: time.Hour,
+	}, d.Labels)
+	m.registry.MustRegister(h)
+	return newVec(m, d, func(values ...string) *timing { return &timing{Observer: h.WithLabelValues(values...)} })
+}
+
+func (m *metrics) counter(d Description) *vec[prometheus.Counter] {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels)
+	m.registry.MustRegister(c)
+	return newVec(m, d, c.WithLabelValues)
+}
+
+func (m *metrics) gauge(d Description) *vec[prometheus.Gauge] {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, d.Labels)
+	m.registry.MustRegister(g)
+	return newVec(m, d, g.WithLabelValues)
+}
+
+// A vec is one metric with its label sets bounded. Callers keep what with
+// returns, when it is exact, in a cache of their own: with is not for a hot path.
+type vec[T any] struct {
+	metrics *metrics
+	desc    Description
+	child   func(values ...string) T
+
+	mu       sync.Mutex
+	sets     map[string]struct{}
+	distinct []map[string]struct{} // values seen of each label, to name the guilty one
+	warned   bool
+}
+
+func newVec[T any](m *metrics, d Description, child func(...string) T) *vec[T] {
+	v := &vec[T]{metrics: m, desc: d, child: child, sets: map[string]struct{}{}}
+	for range d.Labels {
+		v.distinct = append(v.distinct, map[string]struct{}{})
+	}
+	return v
+}
+
+// with returns the child for the label values, and whether it is theirs alone.
+// When the metric is full, a set that is new falls into the child whose
+// guiltiest label is "other", or, when even those have become too many, into
+// the one child with every label "other".
+func (v *vec[T]) with(values ...string) (child T, exact bool) {
+	for i, s := range values {
+		values[i] = strings.ToValidUTF8(s, "�") // an invalid label value would panic in the registry
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.admit(values, v.metrics.max) {
+		return v.child(values...), true
+	}
+	guilty := 0
+	for i := range v.distinct {
+		if len(v.distinct[i]) > len(v.distinct[guilty]) {
+			guilty = i
+		}
+	}
+	label := v.desc.Labels[guilty]
+	v.metrics.overflow.WithLabelValues(v.desc.Name, label).Inc()
+	if !v.warned {
+		v.warned = true
+		v.metrics.log.Warn("observe: "+v.desc.Name+" has reached its limit of series; new label sets are counted as other",
+			"label", label, "values", len(v.distinct[guilty]), "limit", v.metrics.max, "example", clip(values[guilty], 80))
+	}
+	values = slices.Clone(values)
+	values[guilty] = other
+	// A tenth on top for the sets in which one label is "other" already.
+	if !v.admit(values, v.metrics.max+v.metrics.max/10) {
+		for i := range values {
+			values[i] = other
+		}
+	}
+	return v.child(values...), false
+}
+
+func (v *vec[T]) admit(values []string, max int) bool {
+	key := strings.Join(values, "\xff") // not in valid UTF-8, so keys do not run together
+	if _, ok := v.sets[key]; ok {
+		return true
+	}
+	if len(v.sets) >= max {
+		return false
+	}
+	v.sets[key] = struct{}{}
+	for i, s := range values {
+		v.distinct[i][s] = struct{}{}
+	}
+	return true
+}
+
+// A cache finds instruments by key without a lock; adding copies the map.
+type cache[K comparable, V any] struct {
+	read atomic.Pointer[map[K]V]
+	mu   sync.Mutex
+}
+
+func (c *cache[K, V]) get(key K) (value V, ok bool) {
+	if m := c.read.Load(); m != nil {
+		value, ok = (*m)[key]
+	}
+	return value, ok
+}
+
+func (c *cache[K, V]) add(key K, value V) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := map[K]V{}
+	if m := c.read.Load(); m != nil {
+		next = maps.Clone(*m)
+	}
+	next[key] = value
+	c.read.Store(&next)
+}
+
+// A timing is one series of a histogram. An exemplar costs twenty times an
+// observation, so a series takes one a second, or at once when its value is
+// above the last one taken: the tail is never without.
+type timing struct {
+	prometheus.Observer
+	taken atomic.Int64  // when the last exemplar was taken, Unix nanoseconds
+	value atomic.Uint64 // math.Float64bits of its value
+}
+
+// observeFor records how long something took until end.
+func (t *timing) observeFor(d time.Duration, end time.Time, ids trace.SpanContext) {
+	// A clock that was set back must not poison the sum.
+	t.observeAt(max(d, 0).Seconds(), end.UnixNano(), ids)
+}
+
+// observe records v. Ids, when it is that of a sampled trace, names the trace
+// that a reader of the exemplar will find.
+func (t *timing) observe(v float64, ids trace.SpanContext) {
+	if !ids.IsSampled() {
+		t.Observe(v)
+		return
+	}
+	t.observeAt(v, time.Now().UnixNano(), ids)
+}
+
+func (t *timing) observeAt(v float64, now int64, ids trace.SpanContext) {
+	if !ids.IsValid() || now-t.taken.Load() < int64(time.Second) && v <= math.Float64frombits(t.value.Load()) {
+		t.Observe(v)
+		return
+	}
+	t.taken.Store(now)
+	t.value.Store(math.Float64bits(v))
+	t.Observer.(prometheus.ExemplarObserver).ObserveWithExemplar(v, prometheus.Labels{
+		"trace_id": ids.TraceID().String(), "span_id": ids.SpanID().String(),
+	})
+}
+
+// checkDescription tells what is wrong with a metric that a program defines.
+func checkDescription(d Description) error {
+	if !validName(d.Name) {
+		return fmt.Errorf("metric name %q: want lower-case words joined by underscores, like shop_orders_total", d.Name)
+	}
+	switch {
+	case d.Help == "":
+		return fmt.Errorf("metric %s: Help is empty: say in one sentence what it counts", d.Name)
+	case d.Kind == runtimemetrics.Counter && !strings.HasSuffix(d.Name, "_total"):
+		return fmt.Errorf("metric %s: a counter's name ends in _total", d.Name)
+	case d.Kind != runtimemetrics.Counter && strings.HasSuffix(d.Name, "_total"):
+		return fmt.Errorf("metric %s: only a counter's name ends in _total", d.Name)
+	case !slices.IsSorted(d.Buckets):
+		return fmt.Errorf("metric %s: Buckets are not ascending", d.Name)
+	}
+	for _, suffix := range []string{"_count", "_sum", "_bucket", "_info"} {
+		if strings.HasSuffix(d.Name, suffix) {
+			return fmt.Errorf("metric %s: the suffix %s is taken by the exposition format", d.Name, suffix)
+		}
+	}
+	for _, l := range d.Labels {
+		if !validName(l) || l == "le" || l == "quantile" {
+			return fmt.Errorf("metric %s: label name %q: want lower-case words joined by underscores, other than le and quantile", d.Name, l)
+		}
+	}
+	return nil
+}
+
+func validName(s string) bool {
+	for i, c := range s {
+		switch {
+		case c >= 'a' && c <= 'z', c == '_' && i > 0, c >= '0' && c <= '9' && i > 0:
+		default:
+			return false
+		}
+	}
+	return s != "" && !strings.HasPrefix(s, "__")
+}
+
+// clip shortens hostile text for a log record or an error.
+func clip(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	return strings.ToValidUTF8(s[:max], "") + "…"
+}

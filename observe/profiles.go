@@ -1,0 +1,138 @@
+package observe
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"runtime/pprof"
+	"runtime/trace"
+	"strconv"
+	"time"
+)
+
+// maxProfile bounds how long one request may keep a profiler running.
+const maxProfile = 60 * time.Second
+
+// profiles serves runtime/pprof under /debug/pprof/, in the places where
+// `go tool pprof` looks. net/http/pprof is not imported: it would put the same
+// pages on http.DefaultServeMux, for everybody who can reach the service.
+type profiles struct {
+	// One at a time: two CPU profiles cannot run at once, and a page that makes
+	// dumps in parallel would be a way to slow the service down.
+	busy chan struct{}
+}
+
+func newProfiles() *profiles { return &profiles{busy: make(chan struct{}, 1)} }
+
+func (p *profiles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("profile")
+	switch name {
+	case "profile", "trace":
+		p.timed(w, r, name)
+		return
+	case "cmdline": // asked for by go tool pprof; the arguments may hold secrets, so only the program's name
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(w, programName())
+		return
+	}
+	profile := pprof.Lookup(name)
+	if profile == nil {
+		http.Error(w, "no such profile; see /debug/pprof/", http.StatusNotFound)
+		return
+	}
+	if !p.begin(w) {
+		return
+	}
+	defer p.end()
+	level, _ := strconv.Atoi(r.FormValue("debug"))
+	if name == "heap" && r.FormValue("gc") != "" {
+		runtime.GC()
+	}
+	if level > 0 {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	} else {
+		attachment(w, name+".pprof")
+	}
+	profile.WriteTo(w, level)
+}
+
+// timed runs the CPU profiler or the execution tracer for ?seconds=, 10 by default.
+func (p *profiles) timed(w http.ResponseWriter, r *http.Request, name string) {
+	d := 10 * time.Second
+	if s := r.FormValue("seconds"); s != "" {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(f > 0) || f > maxProfile.Seconds() {
+			http.Error(w, fmt.Sprintf("seconds: want a number above 0 and up to %v", maxProfile.Seconds()), http.StatusBadRequest)
+			return
+		}
+		d = time.Duration(f * float64(time.Second))
+	}
+	if !p.begin(w) {
+		return
+	}
+	defer p.end()
+	// Bytes come at the end: the deadline for writing starts after the run.
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + adminWriteTimeout))
+	start, stop := pprof.StartCPUProfile, pprof.StopCPUProfile
+	if name == "trace" {
+		start, stop = trace.Start, trace.Stop
+	}
+	attachment(w, name+".pprof")
+	if name == "trace" {
+		attachment(w, "trace.out")
+	}
+	if err := start(w); err != nil {
+		w.Header().Del("Content-Disposition")
+		http.Error(w, err.Error()+"; somebody else is using it", http.StatusConflict)
+		return
+	}
+	defer stop()
+	select {
+	case <-time.After(d):
+	case <-r.Context().Done():
+	}
+}
+
+func (p *profiles) begin(w http.ResponseWriter) bool {
+	select {
+	case p.busy <- struct{}{}:
+		return true
+	default:
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "another profile is being taken; try again", http.StatusTooManyRequests)
+		return false
+	}
+}
+
+func (p *profiles) end() { <-p.busy }
+
+func attachment(w http.ResponseWriter, name string) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
+}
+
+// names lists the profiles of this process with what each tells.
+func (p *profiles) names() []page {
+	about := map[string]string{
+		"allocs":        "all allocations since the start, by site",
+		"block":         "where goroutines waited for channels and locks (off until runtime.SetBlockProfileRate)",
+		"goroutine":     "all goroutines by stack; ?debug=1 as text",
+		"goroutineleak": "goroutines that nothing can wake; forces a collection",
+		"heap":          "live objects by site; ?gc=1 collects first",
+		"mutex":         "who held contended locks (off until runtime.SetMutexProfileFraction)",
+		"threadcreate":  "what made the process start threads",
+	}
+	pages := []page{
+		{"/debug/pprof/profile?seconds=10", "CPU profile"},
+		{"/debug/pprof/trace?seconds=5", "execution trace, for go tool trace"},
+	}
+	for _, p := range pprof.Profiles() {
+		if p.Name() == "goroutineleak" {
+			// Until a Go release fixes "bad g->status in ready": collecting it can end the process.
+			continue
+		}
+		pages = append(pages, page{"/debug/pprof/" + p.Name(), about[p.Name()]})
+	}
+	return pages
+}

@@ -1,0 +1,235 @@
+package observe
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/loadline-go/loadline/internal/span"
+)
+
+// unmatched is the route of requests that no pattern matched.
+const unmatched = "unmatched"
+
+// The methods of RFC 9110, RFC 5789 and RFC 10008; any other is _OTHER.
+var methods = [...]string{"_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
+
+func methodIndex(m string) int {
+	switch m {
+	case "GET":
+		return 1
+	case "HEAD":
+		return 2
+	case "POST":
+		return 3
+	case "PUT":
+		return 4
+	case "DELETE":
+		return 5
+	case "CONNECT":
+		return 6
+	case "OPTIONS":
+		return 7
+	case "TRACE":
+		return 8
+	case "PATCH":
+		return 9
+	case "QUERY":
+		return 10
+	}
+	return 0
+}
+
+var schemes = [...]string{"http", "https"}
+
+func tlsIndex(r *http.Request) int {
+	if r.TLS != nil {
+		return 1
+	}
+	return 0
+}
+
+// server is what all Handlers of one Telemetry share: its routes and their series.
+type server struct {
+	tel                                         *Telemetry
+	duration, requestBody, responseBody, stream *vec[*timing]
+	panics                                      *vec[prometheus.Counter]
+	active                                      [len(methods)][len(schemes)]prometheus.Gauge
+	routes                                      cache[string, *route]
+	hint                                        sync.Once
+}
+
+func newServer(t *Telemetry) *server {
+	m := t.metrics
+	s := &server{
+		tel:          t,
+		duration:     m.histogram(serverDuration),
+		requestBody:  m.histogram(serverRequestBody),
+		responseBody: m.histogram(serverResponseBody),
+		stream:       m.histogram(serverStream),
+		panics:       m.counter(serverPanics),
+	}
+	active := m.gauge(serverActive)
+	for i, method := range methods {
+		for j, scheme := range schemes {
+			s.active[i][j], _ = active.with(method, scheme)
+		}
+	}
+	return s
+}
+
+// route is one pattern with its series.
+type route struct {
+	name   string // the pattern without its method: the http_route label
+	panics prometheus.Counter
+	known  atomic.Pointer[[]*serverSeries]
+	mu     sync.Mutex
+}
+
+// seriesKey tells the series of a route apart. Error types are few: panic,
+// canceled, aborted and the status codes.
+type seriesKey struct {
+	method, tls, status int
+	errorType           string
+}
+
+type serverSeries struct {
+	key                                         seriesKey
+	route                                       string
+	spanName                                    string
+	duration, requestBody, responseBody, stream *timing
+}
+
+func (s *server) route(pattern string) *route {
+	if r, ok := s.routes.get(pattern); ok {
+		return r
+	}
+	r := &route{name: unmatched}
+	if pattern != "" {
+		r.name = pattern
+		if _, path, ok := strings.Cut(pattern, " "); ok {
+			r.name = strings.TrimLeft(path, " \t")
+		}
+	}
+	var exact bool
+	r.panics, exact = s.panics.with(r.name)
+	if exact {
+		s.routes.add(pattern, r)
+	}
+	return r
+}
+
+func (r *route) series(s *server, key seriesKey) *serverSeries {
+	if known := r.known.Load(); known != nil {
+		for _, k := range *known {
+			if k.key == key {
+				return k
+			}
+		}
+	}
+	method, scheme := methods[key.method], schemes[key.tls]
+	k := &serverSeries{key: key, route: r.name, spanName: method}
+	if r.name != unmatched {
+		k.spanName = method + " " + r.name
+	}
+	var exact bool
+	k.duration, exact = s.duration.with(method, r.name, statusText(key.status), key.errorType, scheme)
+	k.requestBody, _ = s.requestBody.with(method, r.name, scheme)
+	k.responseBody, _ = s.responseBody.with(method, r.name, scheme)
+	k.stream, _ = s.stream.with(method, r.name, scheme)
+	if exact {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		var next []*serverSeries
+		if known := r.known.Load(); known != nil {
+			next = append(next, *known...)
+		}
+		next = append(next, k)
+		r.known.Store(&next)
+	}
+	return k
+}
+
+// hintNoRoute says once what hides routes: nobody finds it by looking at "unmatched".
+func (s *server) hintNoRoute() {
+	s.hint.Do(func() {
+		s.tel.config.Logger.Warn(`observe: a request was answered but its route is not known, so it counts as "unmatched": ` +
+			"a middleware passed on a copy of the request (wrap the mux too: tel.Handler(middleware(tel.Handler(mux)))) or the router is not a http.ServeMux (call observe.SetRoute)")
+	})
+}
+
+func statusText(status int) string {
+	switch status {
+	case 200:
+		return "200"
+	case 404:
+		return "404"
+	case 500:
+		return "500"
+	}
+	return strconv.Itoa(status)
+}
+
+// Describe gives the attributes of the server span when somebody will read them.
+func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.KeyValue {
+	if ended {
+		if q.series.route != unmatched {
+			attrs = append(attrs, attribute.String("http.route", q.series.route))
+		}
+		attrs = append(attrs, attribute.Int("http.response.status_code", q.series.key.status))
+		if q.series.key.errorType != "" {
+			attrs = append(attrs, attribute.String("error.type", q.series.key.errorType))
+		}
+		return attrs
+	}
+	r := q.r
+	attrs = slices.Grow(attrs, 14)
+	add := func(key attribute.Key, value string) {
+		if value != "" {
+			attrs = append(attrs, key.String(value))
+		}
+	}
+	add("http.request.method", methods[methodIndex(r.Method)])
+	if methodIndex(r.Method) == 0 {
+		add("http.request.method_original", clip(r.Method, 32))
+	}
+	add("url.scheme", schemes[tlsIndex(r)])
+	add("url.path", clip(r.URL.Path, maxAttribute))
+	add("url.query", clip(span.RedactQuery(r.URL.RawQuery), maxAttribute))
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	add("server.address", clip(host, 255))
+	if n, err := strconv.Atoi(port); err == nil {
+		attrs = append(attrs, attribute.Int("server.port", n))
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		add("network.peer.address", peer.Addr().String())
+		attrs = append(attrs, attribute.Int("network.peer.port", int(peer.Port())))
+	}
+	add("user_agent.original", clip(r.UserAgent(), 256))
+	add("network.protocol.version", protocolVersion(r))
+	return attrs
+}
+
+// maxAttribute bounds what a client can put on a span.
+const maxAttribute = 1024
+
+func protocolVersion(r *http.Request) string {
+	switch r.ProtoMajor {
+	case 1:
+		return "1." + strconv.Itoa(r.ProtoMinor)
+	case 2, 3:
+		return strconv.Itoa(r.ProtoMajor)
+	}
+	return ""
+}
