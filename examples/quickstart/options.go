@@ -1,0 +1,85 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	addr, admin string
+	pay         string
+	run, load   time.Duration
+	rate        int
+	report      string
+	level       slog.Level
+}
+
+const maxRate = 1000 // requests a second: well above what shows everything, well below what two cores serve
+
+func parse(args []string, stdout io.Writer) (options, error) {
+	var o options
+	var logs bool
+	f := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // one line of error is printed by run
+	f.StringVar(&o.addr, "addr", "localhost:8080", "where the shop listens; a free port when it is taken")
+	f.StringVar(&o.admin, "admin", "", `where the admin pages listen, or "off" (default localhost:9464)`)
+	f.StringVar(&o.pay, "pay", "", "base `URL` of the payment provider, for example of another quickstart (default its own)")
+	f.DurationVar(&o.run, "for", 0, "how long to run; 0 is until interrupted")
+	f.DurationVar(&o.load, "load", 0, "how long to make load; 0 is as long as the program runs")
+	f.IntVar(&o.rate, "rate", 100, fmt.Sprintf("`requests` a second, 0 to %d", maxRate))
+	f.StringVar(&o.report, "report", "", "JSON `file` to write when the load ends: what the clients measured")
+	f.BoolVar(&logs, "log", false, "log everything to standard error, not warnings alone")
+	if err := f.Parse(args); err != nil {
+		if err == flag.ErrHelp {
+			f.SetOutput(stdout)
+			f.Usage()
+		}
+		return o, err
+	}
+	o.level = slog.LevelWarn
+	if logs {
+		o.level = slog.LevelInfo
+	}
+	return o, o.check(f.Args())
+}
+
+func (o options) check(rest []string) error {
+	if len(rest) > 0 {
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	}
+	if _, _, err := net.SplitHostPort(o.addr); err != nil {
+		return fmt.Errorf("-addr %q: want host:port", o.addr)
+	}
+	if o.pay != "" {
+		if u, err := url.Parse(o.pay); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return fmt.Errorf("-pay %q: want http://host:port", o.pay)
+		}
+	}
+	switch {
+	case o.run < 0:
+		return fmt.Errorf("-for %v is negative", o.run)
+	case o.load < 0:
+		return fmt.Errorf("-load %v is negative", o.load)
+	case o.rate < 0 || o.rate > maxRate:
+		return fmt.Errorf("-rate %d: want 0 to %d", o.rate, maxRate)
+	}
+	return nil
+}
+
+// freeAddr returns addr, or a free port of the same host when addr is taken.
+func freeAddr(addr string, stdout io.Writer) string {
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		l.Close()
+		return addr
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	fmt.Fprintf(stdout, "%v: taking a free port\n", err)
+	return net.JoinHostPort(host, "0")
+}
