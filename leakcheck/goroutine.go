@@ -103,6 +103,9 @@ var standardRoots = map[string]bool{
 }
 
 func isStandard(fn string) bool {
+	if fn == "panic" {
+		return true
+	}
 	root := fn
 	if i := strings.IndexByte(root, '/'); i >= 0 {
 		root = root[:i]
@@ -116,8 +119,29 @@ func isStandard(fn string) bool {
 // or a type, package or function that fn belongs to ("example.com/shop" names
 // example.com/shop.New, and example.com/shop.New names its closures).
 func names(pattern, fn string) bool {
+	fn = plainName(fn)
 	return strings.HasPrefix(fn, pattern) &&
 		(len(fn) == len(pattern) || fn[len(pattern)] == '.' || fn[len(pattern)] == '[')
+}
+
+// plainName undoes the escaping of dots in the last element of an import path.
+func plainName(fn string) string {
+	return strings.ReplaceAll(fn, "%2e", ".")
+}
+
+// system reports whether g is one of the runtime's own goroutines, which
+// tracebacks show under GOTRACEBACK=system, and profiles while they run
+// finalizers or cleanups.
+func (g *goroutine) system() bool {
+	if len(g.frames) == 0 || g.creator.fn == "" || !inRuntime(g.creator.fn) {
+		return false
+	}
+	for _, f := range g.frames {
+		if !inRuntime(f.fn) {
+			return false
+		}
+	}
+	return true
 }
 
 // calls reports whether g runs, or was created by, a function that pattern

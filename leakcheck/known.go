@@ -14,13 +14,6 @@ var knownGoods = []knownGood{
 	{fn: "runtime.ReadTrace", why: "an execution trace or flight recording is on"},
 	{fn: "runtime/trace.(*traceMultiplexer).startLocked", why: "an execution trace or flight recording is on"},
 	{fn: "runtime/pprof.profileWriter", why: "a CPU profile is on"},
-	{fn: "runtime.runFinalizers", why: "runs finalizers for the whole process"},
-	{fn: "runtime.runCleanups", why: "runs cleanups for the whole process"},
-	{fn: "runtime.ensureSigM", why: "handles signals for the whole process"},
-	{fn: "runtime.bgsweep", why: "garbage collector"},
-	{fn: "runtime.bgscavenge", why: "garbage collector"},
-	{fn: "runtime.forcegchelper", why: "garbage collector"},
-	{fn: "runtime.gcBgMarkWorker", why: "garbage collector"},
 
 	{fn: "os/signal.signal_recv", why: "started by the first signal.Notify, never ends"},
 	{fn: "os/signal.loop", why: "started by the first signal.Notify, never ends"},
@@ -55,6 +48,9 @@ var knownGoods = []knownGood{
 
 // known returns why g may live on, or "".
 func known(g *goroutine) string {
+	if g.system() {
+		return "the runtime's own"
+	}
 	for i := range knownGoods {
 		k := &knownGoods[i]
 		if runs(g, k.fn) && (k.unless == nil || !k.unless(g)) {

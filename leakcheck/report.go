@@ -50,11 +50,14 @@ func (g *goroutine) inTest(test string) bool {
 	return test != "" && (testFunc(g.creator.fn) == test || testFunc(g.outermost()) == test)
 }
 
+// outermost returns the function that the goroutine began with.
 func (g *goroutine) outermost() string {
-	if len(g.frames) == 0 {
-		return ""
+	for _, f := range slices.Backward(g.frames) {
+		if !inRuntime(f.fn) {
+			return f.fn
+		}
 	}
-	return g.frames[len(g.frames)-1].fn
+	return ""
 }
 
 // testFunc returns "TestNew" for "example.com/shop.TestNew.func1", and "" for
@@ -139,9 +142,4 @@ func hints(g *goroutine) string {
 		}
 	}
 	return ""
-}
-
-// plainName undoes the escaping of dots in the last element of an import path.
-func plainName(fn string) string {
-	return strings.ReplaceAll(fn, "%2e", ".")
 }

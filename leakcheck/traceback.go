@@ -115,9 +115,6 @@ func (p *tracebackParser) call(s string) {
 	case strings.HasPrefix(s, "[originating from goroutine "):
 		p.created = true
 		return
-	case strings.Contains(s, "stack unavailable"):
-		p.noStack = true
-		return
 	}
 	p.fn = s
 	if strings.HasSuffix(s, ")") {
@@ -131,6 +128,10 @@ func (p *tracebackParser) call(s string) {
 // position reads a file line: "/src/a.go:12 +0x1d", and after it perhaps
 // "fp=0xc000 sp=0xc000 pc=0x47".
 func (p *tracebackParser) position(s string) {
+	if strings.Contains(s, "stack unavailable") {
+		p.noStack = true // "goroutine running on other thread; stack unavailable"
+		return
+	}
 	if p.fn == "" {
 		return
 	}
@@ -272,7 +273,7 @@ func parseLabels(into *map[string]string, s string) (rest string, ok bool) {
 			return rest, true
 		}
 		k, s1, ok := parseLabelString(s, ":")
-		if !ok {
+		if !ok || !strings.HasPrefix(s1, ":") {
 			return s, false
 		}
 		s1 = strings.TrimPrefix(strings.TrimPrefix(s1, ":"), " ")
