@@ -93,7 +93,22 @@ type reader struct {
 	system  systemReader
 }
 
+// newReader returns a reader for single readings, of everything.
 func newReader() *reader {
+	r := openReader()
+	r.system.network = true
+	return r
+}
+
+// newSampleReader returns a reader for regular readings, to be closed. It holds
+// its files and leaves out what no interval is computed from.
+func newSampleReader() *reader {
+	r := openReader()
+	r.system.hold = true
+	return r
+}
+
+func openReader() *reader {
 	r := &reader{samples: make([]metrics.Sample, len(keys))}
 	for i, name := range keys {
 		r.samples[i].Name = name
@@ -107,12 +122,12 @@ func (r *reader) read(s *Snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.Time = time.Now()
-	metrics.Read(r.samples)
 	r.runtime(s)
 	r.system.read(s)
 }
 
 func (r *reader) runtime(s *Snapshot) {
+	metrics.Read(r.samples)
 	r.distribution(&s.SchedLatency, kSched)
 	r.distribution(&s.GCPause, kGCPause)
 	r.distribution(&s.OtherPause, kOtherPause)
@@ -161,6 +176,8 @@ func (r *reader) runtime(s *Snapshot) {
 	s.Container = unknownContainer
 	s.Host = unknownHost
 }
+
+func (r *reader) close() { r.system.close() }
 
 // value returns sample i, unknown where this runtime does not have it. Values
 // from 2^62 on are the runtime's way to say "no limit" (GOMEMLIMIT is 2^63-1

@@ -88,7 +88,8 @@ func (s *Sampler) Run(ctx context.Context) {
 	s.cost.running = true
 	s.mu.Unlock()
 
-	r := newReader()
+	r := newSampleReader()
+	defer r.close()
 	s.sample(r)
 	now := time.Now()
 	nextSample := now.Add(interval)
