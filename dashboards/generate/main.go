@@ -78,8 +78,9 @@ func generate(c plan.Config) (map[string]string, error) {
 	files := map[string]string{
 		"prometheus/recording.yaml": rulesFile(c, func(g plan.Group) bool { return len(g.Alerts) == 0 }),
 		"prometheus/alerts.yaml":    rulesFile(c, func(g plan.Group) bool { return len(g.Alerts) > 0 }),
-		"testdata/alerts_test.yaml": ruleTests(c, false),
-		"testdata/native_test.yaml": ruleTests(c, true),
+		"testdata/alerts_test.yaml": ruleTests("1m", func(s plan.Scenario) bool { return !s.Native && !s.Days }),
+		"testdata/days_test.yaml":   ruleTests("15m", func(s plan.Scenario) bool { return s.Days }),
+		"testdata/native_test.yaml": ruleTests("1m", func(s plan.Scenario) bool { return s.Native }),
 		"testdata/queries.yaml":     queriesFile(c),
 		"runbooks/README.md":        runbookIndex(c),
 	}

@@ -85,10 +85,10 @@ func rulesFile(c plan.Config, keep func(plan.Group) bool) string {
 
 // ruleTests writes the scenarios for promtool. They ask the ALERTS series
 // rather than whole alerts, so that a better sentence breaks no test.
-func ruleTests(c plan.Config, native bool) string {
+func ruleTests(tick string, keep func(plan.Scenario) bool) string {
 	var tests []any
 	for _, s := range plan.Scenarios() {
-		if s.Native != native {
+		if !keep(s) {
 			continue
 		}
 		var input, exprs []any
@@ -111,14 +111,14 @@ func ruleTests(c plan.Config, native bool) string {
 		}
 		tests = append(tests, []pair{
 			{"name", s.Name},
-			{"interval", "1m"},
+			{"interval", tick},
 			{"input_series", input},
 			{"promql_expr_test", exprs},
 		})
 	}
 	return header + yaml([]pair{
 		{"rule_files", []any{"../prometheus/recording.yaml", "../prometheus/alerts.yaml"}},
-		{"evaluation_interval", "1m"},
+		{"evaluation_interval", tick},
 		{"tests", tests},
 	})
 }

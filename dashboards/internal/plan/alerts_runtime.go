@@ -10,7 +10,7 @@ func (c Config) runtimeAlerts() []Alert {
 	busy := "\nand " + on(perInstance) + " (" + instanceRequests + " > 0.1 or " + instanceCPU + " > 0.05)"
 	// A leak is a floor that rises, three times in a row, in a process that is
 	// past its warm-up.
-	old := "\nand " + on(perInstance) + " (time() - " + processStart + ") > 4 * 3600"
+	old := "\nand " + on(perInstance) + " " + uptime + " > 4 * 3600"
 	floor := func(metric, offset string) string {
 		if offset != "" {
 			offset = " offset " + offset
@@ -49,6 +49,34 @@ Then as for GoSchedulerLatencyHigh: CPU profile, throttling, neighbours.`,
 			Dashboard:   RuntimeUID, Vars: instance,
 		},
 		{
+			Name: "CPUThrottledHurting", Severity: Ticket, Category: "saturation",
+			Expr: instanceThrottle + " > 0.25" +
+				"\nand " + on(perInstance) + " " + instanceSched + " > " + seconds(c.SchedWait),
+			For:         "10m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }}: its CPU limit throttles {{ $value | humanizePercentage }} of the periods, and goroutines wait`,
+			Description: `Throttling and scheduler latency are high together for 10 minutes: the limit delays requests. Throttling alone is often harmless and is only CPUThrottled.`,
+			Advice:      `Raise or remove the container's CPU limit. GOMAXPROCS follows the limit by itself since Go 1.25; if somebody set it higher, unset it.`,
+			Dashboard:   RuntimeUID, Vars: instance,
+		},
+		{
+			Name: "CPUThrottled", Severity: Info, Category: "saturation",
+			Expr:        instanceThrottle + " > 0.25",
+			For:         "30m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }}: its CPU limit throttles {{ $value | humanizePercentage }} of the periods`,
+			Description: `For 30 minutes. Context for other alerts: as long as goroutines do not wait, nobody is hurt.`,
+			Advice:      `Nothing while the scheduler's p99 is fine.`,
+			Dashboard:   RuntimeUID, Vars: instance,
+		},
+		{
+			Name: "GoMutexContentionHigh", Severity: Info, Category: "saturation",
+			Expr:        ratio(sum(inRule.rate(mutexWait), perInstance...), most(processors, perInstance...)) + " > 0.5",
+			For:         "15m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }}: {{ $value | humanize }} goroutines for each processor wait for a lock`,
+			Description: `On average over 15 minutes, goroutines that wait for a sync.Mutex or RWMutex.`,
+			Advice:      `Mutex profile: GET /debug/pprof/mutex on the admin address. Shorten what the top lock covers (no I/O under a lock), or split it.`,
+			Dashboard:   RuntimeUID, Vars: instance,
+		},
+		{
 			Name: "GoGCCPUHigh", Severity: Ticket, Category: "saturation",
 			Expr: instanceGC + " > " + number(c.GCShare) +
 				"\nand " + on(perInstance) + " " + instanceCPU + " > 0.1",
@@ -76,6 +104,44 @@ Before it: GET /debug/pprof/heap on the admin address, for the cause is in it an
 			Summary:     `{{ $labels.instance }} of {{ $labels.job }} uses {{ $value | humanizePercentage }} of GOMEMLIMIT`,
 			Description: `The collector works the harder the closer the process is to its limit.`,
 			Advice:      `Heap profile: GET /debug/pprof/heap on the admin address. Does the memory floor on the Runtime page rise (a leak), or does it follow the traffic?`,
+			Dashboard:   RuntimeUID, Vars: instance,
+		},
+		{
+			Name: "ContainerMemoryNearLimit", Severity: Ticket, Category: "saturation",
+			Expr:        inRule.containerMemoryShare(perInstance...) + " > " + number(c.MemoryShare),
+			For:         "5m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }} uses {{ $value | humanizePercentage }} of its container's memory`,
+			Description: `At the limit the kernel kills the process without a log line.`,
+			Advice:      `Compare Go's memory with the container's on the Runtime page: the gap is cgo, mmap or page cache. Set GOMEMLIMIT to 90 % of the container's limit.`,
+			Dashboard:   RuntimeUID, Vars: instance,
+		},
+		{
+			Name: "ContainerOOMImminent", Severity: Page, Category: "saturation",
+			Expr: inRule.containerMemoryShare(perInstance...) + " > 0.97",
+			For:  "1m", Keep: "5m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }} uses {{ $value | humanizePercentage }} of its container's memory: it is killed next`,
+			Description: `The kernel kills at the limit, and everything in flight is lost.`,
+			Advice:      `GET /debug/pprof/heap on the admin address first, for it is lost with the process. Then raise the limit or restart in turn.`,
+			Dashboard:   RuntimeUID, Vars: instance,
+		},
+		{
+			Name: "ContainerOOMKilled", Severity: Ticket, Category: "availability",
+			Expr: born(oomKills, "10m", 0, perInstance...),
+			For:  "0s", Keep: "30m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }}: the kernel killed {{ $value | humanize }} processes for memory`,
+			Description: `In the last 10 minutes, in the container of this instance.`,
+			Advice:      `If it was the service itself, its memory before the kill is on the Runtime page: raise the limit, set GOMEMLIMIT to 90 % of it, take a heap profile.`,
+			Dashboard:   RuntimeUID, Vars: instance,
+		},
+		{
+			Name: "MemoryExhaustionPredicted", Severity: Ticket, Category: "saturation",
+			Expr: "max_over_time(" + timeToLimit + "[10m]) < 4 * 3600" +
+				"\nand " + on(perInstance) + " " + headroom + " < 0.4" +
+				"\nand " + on(perInstance) + " " + uptime + " > 2 * 3600",
+			For:         "30m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }} runs out of memory in {{ $value | humanizeDuration }}`,
+			Description: `At its own trend, for 30 minutes; more than 60 % of the nearest limit (container, GOMEMLIMIT or host) is used.`,
+			Advice:      `There are hours: two heap profiles an hour apart and their difference, then a restart in a quiet moment.`,
 			Dashboard:   RuntimeUID, Vars: instance,
 		},
 		{
@@ -109,7 +175,7 @@ Before it: GET /debug/pprof/heap on the admin address, for the cause is in it an
 		},
 		{
 			Name: "FileDescriptorsRunningOut", Severity: Ticket, Category: "saturation",
-			Expr:        inRule.descriptorShare(perInstance...) + " > " + number(c.DescriptorShare) + ours(perInstance),
+			Expr:        inRule.descriptorShare(perInstance...) + " > " + number(c.DescriptorShare),
 			For:         "10m",
 			Summary:     `{{ $labels.instance }} of {{ $labels.job }} uses {{ $value | humanizePercentage }} of its file descriptors`,
 			Description: `Response bodies and connections that are not closed are the usual cause.`,
@@ -118,7 +184,7 @@ Before it: GET /debug/pprof/heap on the admin address, for the cause is in it an
 		},
 		{
 			Name: "FileDescriptorsExhausted", Severity: Page, Category: "saturation",
-			Expr: inRule.descriptorShare(perInstance...) + " > " + number(c.DescriptorSharePage) + ours(perInstance),
+			Expr: inRule.descriptorShare(perInstance...) + " > " + number(c.DescriptorSharePage),
 			For:  "1m", Keep: "5m",
 			Summary:     `{{ $labels.instance }} of {{ $labels.job }} uses {{ $value | humanizePercentage }} of its file descriptors: accept and dial fail next`,
 			Description: `With none left the process can neither accept a connection nor open one.`,
@@ -127,7 +193,7 @@ Before it: GET /debug/pprof/heap on the admin address, for the cause is in it an
 		},
 		{
 			Name: "ProcessRestartingOften", Severity: Page, Category: "availability",
-			Expr: "changes(" + processStart + "[30m]) > 2" + ours(perInstance),
+			Expr: "resets(" + uptime + "[30m]) > 2" + ours(perInstance),
 			For:  "0s", Keep: "10m",
 			Summary:     `{{ $labels.instance }} of {{ $labels.job }} restarted {{ $value | humanize }} times in 30 minutes`,
 			Description: `A crash loop.`,

@@ -29,6 +29,18 @@ func (s scope) poolShare(by ...string) string {
 	return ratio(sum(s.where(`db_client_connection_state="used"`).now(dbConnections), by...), sum(s.now(dbMax), by...))
 }
 
+// throttleShare is the quota periods that ended early, of all in which
+// something ran.
+func (s scope) throttleShare(by ...string) string {
+	return ratio(sum(s.rate(throttledPeriods), by...), sum(s.rate(periods), by...))
+}
+
+// containerMemoryShare is what the kernel counts against the container's limit
+// and cannot give back without writing: at 1 it kills.
+func (s scope) containerMemoryShare(by ...string) string {
+	return ratio(most(s.now(containerWorkingSet), by...), most(s.now(containerMemoryLimit), by...))
+}
+
 // byCallee gives one name to what is called: host and port of an HTTP
 // server, the name given to OpenDB, the dependency given to Call.
 func byCallee(kind callKind, expr string) string {

@@ -18,38 +18,82 @@ const (
 	dbWaitSeconds  = "observe_db_client_connection_wait_seconds_total"
 	calls          = "observe_dependency_duration_seconds"
 
-	schedWait  = "go_schedule_duration_seconds"
+	schedWait   = "go_schedule_duration_seconds"
+	schedTotal  = "observe_schedule_wait_seconds_total"
+	schedRecent = "observe_schedule_delay_seconds"
+	wakeup      = "observe_wakeup_delay_seconds"
+	mutexWait   = "observe_mutex_wait_seconds_total"
+	runDelay    = "observe_run_delay_seconds_total"
+	processors  = "go_processor_limit"
+
 	gcPause    = "go_memory_gc_pause_duration_seconds"
+	otherPause = "observe_other_pause_duration_seconds"
 	gcGoal     = "go_memory_gc_goal_bytes"
 	gcCycles   = "go_memory_gc_cycles_total"
-	cpuTime    = "go_cpu_time_seconds_total"
-	memoryUsed = "go_memory_used_bytes"
-	memoryMax  = "go_memory_limit_bytes"
-	allocated  = "go_memory_allocated_bytes_total"
-	allocs     = "go_memory_allocations_total"
-	goroutines = "go_goroutine_count"
-	processors = "go_processor_limit"
+	gcForced   = "observe_gc_forced_cycles_total"
+	gcParts    = "observe_gc_cpu_seconds_total"
+	gcRecent   = "observe_gc_cpu_ratio"
+	gcLimited  = "observe_gc_limited"
 	gogc       = "go_config_gogc_percent"
+	cpuTime    = "go_cpu_time_seconds_total"
+	processCPU = "process_cpu_time_seconds_total"
 
-	dropped    = "observe_dropped_total"
-	overflow   = "observe_series_overflow_total"
-	logRecords = "observe_log_records_total"
-	ready      = "observe_ready"
-	checkUp    = "observe_check_up"
-	buildInfo  = "observe_build_info"
+	memoryUsed  = "go_memory_used_bytes"
+	memoryMax   = "go_memory_limit_bytes"
+	heapLive    = "observe_memory_heap_live_bytes"
+	allocated   = "go_memory_allocated_bytes_total"
+	allocs      = "go_memory_allocations_total"
+	headroom    = "observe_memory_headroom_ratio"
+	timeToLimit = "observe_memory_time_to_limit_seconds"
+	resident    = "process_memory_usage_bytes"
+	virtual     = "process_memory_virtual_bytes"
+	pageFaults  = "process_paging_faults_total"
+
+	goroutines       = "go_goroutine_count"
+	goroutineStates  = "observe_goroutines"
+	goroutineCreated = "observe_goroutines_created_total"
+	threads          = "process_thread_count"
+	switches         = "process_context_switches_total"
+	openFDs          = "process_unix_file_descriptor_count"
+	maxFDs           = "observe_file_descriptor_limit"
+	tcpSockets       = "observe_tcp_sockets"
+	diskIO           = "process_disk_io_bytes_total"
+	networkIO        = "process_network_io_bytes_total"
+	uptime           = "process_uptime_seconds"
+
+	containerCPU         = "container_cpu_time_seconds_total"
+	containerCPULimit    = "observe_container_cpu_limit"
+	periods              = "observe_container_cpu_periods_total"
+	throttledPeriods     = "observe_container_cpu_throttled_periods_total"
+	throttledSeconds     = "observe_container_cpu_throttled_seconds_total"
+	containerMemory      = "container_memory_usage_bytes"
+	containerWorkingSet  = "container_memory_working_set_bytes"
+	containerRSS         = "container_memory_rss_bytes"
+	containerAvailable   = "container_memory_available_bytes"
+	containerMemoryLimit = "observe_container_memory_limit_bytes"
+	oomKills             = "observe_container_oom_kills_total"
+	pressureWaiting      = "observe_pressure_waiting_seconds_total"
+	pressureStalled      = "observe_pressure_stalled_seconds_total"
+
+	hostCPU         = "system_cpu_time_seconds_total"
+	hostAvailable   = "observe_host_memory_available_bytes"
+	hostMemoryLimit = "observe_host_memory_limit_bytes"
+
+	samplerBusy = "observe_sampler_busy_seconds_total"
+	dropped     = "observe_dropped_total"
+	overflow    = "observe_series_overflow_total"
+	logRecords  = "observe_log_records_total"
+	ready       = "observe_ready"
+	checkUp     = "observe_check_up"
+	buildInfo   = "observe_build_info"
 )
 
-// Foreign metrics: not ours, and yet always there.
+// Foreign metrics: Prometheus makes them for every target and every alert.
 const (
-	processCPU   = "process_cpu_seconds_total"             // client_golang's process collector
-	processStart = "process_start_time_seconds"            // same
-	openFDs      = "process_open_fds"                      // same
-	maxFDs       = "process_max_fds"                       // same
-	residentSize = "process_resident_memory_bytes"         // same
-	up           = "up"                                    // Prometheus, for every target
-	scrapeTime   = "scrape_duration_seconds"               // same
-	scrapeSize   = "scrape_samples_post_metric_relabeling" // same
-	alerts       = "ALERTS"                                // Prometheus, for every alert
+	up         = "up"
+	scrapeTime = "scrape_duration_seconds"
+	scrapeSize = "scrape_samples_post_metric_relabeling"
+	alerts     = "ALERTS"
 )
 
 // The matcher of a failed request: what the server answered is its own fault.

@@ -60,7 +60,7 @@ func Marks() []Mark {
 	version := group(s.now(buildInfo), "job", "service_version")
 	return []Mark{
 		{"Deploys", "blue", version + " unless " + group(s.ago("90s").now(buildInfo), "job", "service_version"), "{{job}} {{service_version}}"},
-		{"Restarts", "purple", "changes(" + s.now(processStart) + "[1m]) > 0", "{{job}} {{instance}} restarted"},
+		{"Restarts", "purple", "resets(" + s.now(uptime) + "[2m]) > 0", "{{job}} {{instance}} restarted"},
 		{"Alerts", "red", firing + " unless " + s.where(`alertstate="firing"`).ago("1m").now(alerts), "{{alertname}} {{job}}"},
 	}
 }

@@ -120,6 +120,7 @@ type Scenario struct {
 	At     string // when the alerts are looked at
 	Fires  []string
 	Silent []string
+	Days   bool // a tick is fifteen minutes
 	Native bool // feeds native histograms, which promtool reads since 2.47
 }
 

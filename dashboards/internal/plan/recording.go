@@ -21,6 +21,7 @@ const (
 	instanceGC       = "job_instance:go_gc_cpu:ratio_rate5m"
 	instanceCPU      = "job_instance:process_cpu_of_limit:ratio_rate5m"
 	instanceMemory   = "job_instance:go_memory_of_limit:ratio"
+	instanceThrottle = "job_instance:cpu_throttled_periods:ratio_rate5m"
 	calleeCalls      = "job_dependency:calls:rate5m"
 	calleeErrors     = "job_dependency:errors:rate5m"
 	calleeErrorRatio = "job_dependency:errors:ratio_rate5m"
@@ -44,6 +45,7 @@ func (c Config) recording() Group {
 		{Name: instanceSched, Expr: s.quantile(0.99, schedWait, perInstance...)},
 		{Name: instanceGC, Expr: s.gcShare(perInstance...)},
 		{Name: instanceCPU, Expr: s.cpuShare(perInstance...)},
+		{Name: instanceThrottle, Expr: s.throttleShare(perInstance...)},
 		{Name: instanceMemory, Expr: s.memoryShare(perInstance...)},
 	}}
 	for _, k := range callKinds {
@@ -52,7 +54,8 @@ func (c Config) recording() Group {
 		g.Records = append(g.Records,
 			Record{Name: calleeCalls, Labels: labels, Expr: sum(byCallee(k, s.count(k.metric(), native...)), perCallee...)},
 			Record{Name: calleeErrors, Labels: labels, Expr: sum(byCallee(k, s.where(k.failed()).count(k.metric(), native...)), perCallee...) +
-				"\nor 0 * " + calleeCalls + `{kind="` + string(k) + `"}`},
+				// Without kind, which both sides get from the rule.
+				"\nor 0 * " + sum(calleeCalls+`{kind="`+string(k)+`"}`, perCallee...)},
 			Record{Name: calleeP95, Labels: labels, Expr: most(byCallee(k, s.quantile(0.95, k.metric(), native...)), perCallee...)},
 		)
 	}
