@@ -1,0 +1,54 @@
+package span
+
+import "go.opentelemetry.io/otel/sdk/resource"
+
+// Exported reports whether the span goes to the exporters: it was sampled, or it is a local root that was kept late. Of
+// a span below, it is known only from the sampler.
+func (s *Span) Exported() bool {
+	return s != nil && (s.mode&modeSampled != 0 || s.marks.Load()&markKept != 0)
+}
+
+// Resource returns what the provider's spans say produced them.
+func (p *Provider) Resource() *resource.Resource {
+	if p == nil {
+		return resource.Empty()
+	}
+	return p.resource
+}
+
+// Discard ends a span that turned out to stand for nothing, as a statement that a driver declined to run: it is not
+// exported and nobody is told of its end. A processor that looks at starts has seen it start.
+func (s *Span) Discard() {
+	if s.mode&modeShell != 0 {
+		s.End() // the SDK has no way to take a span back
+		return
+	}
+	if s.mode&modeOff != 0 || !s.close(s.start, s.start, false) {
+		return
+	}
+	if up, ok := current(s.ctx).(*Span); ok {
+		up.kids.Add(-1)
+	}
+	f := s.family.Load()
+	if f == nil {
+		return
+	}
+	gone := true
+	if s.mode&modeRoot == 0 {
+		f.mu.Lock()
+		for at := &f.last; *at != nil; at = &(*at).next {
+			if *at == s {
+				*at = s.next
+				f.linked--
+				break
+			}
+		}
+		s.next = nil
+		f.open--
+		gone = f.closed && f.open == 0
+		f.mu.Unlock()
+	}
+	if gone {
+		s.scope().p.families.remove(f)
+	}
+}

@@ -1,0 +1,329 @@
+package span
+
+import (
+	"math"
+	"math/rand/v2"
+	"sync"
+
+	"go.opentelemetry.io/otel/trace"
+)
+
+// family is what is known in this process about one local root and the spans below it. A root without children has
+// none.
+type family struct {
+	root *Span
+
+	mu     sync.Mutex
+	free   []Span // memory for the next children
+	last   *Span  // the span that began last, linked by next; the ended ones wait here for the root's fate
+	linked int
+	open   int // children that have not ended
+	lost   int // children not linked because of the bounds
+	closed bool
+	fate   fate
+
+	home         *shard // constant once in the table
+	listed       bool   // this and the rest under home's lock
+	older, newer *family
+}
+
+// fate is what became of a refused trace.
+type fate uint8
+
+const (
+	undecided fate = iota
+	kept
+	forgotten
+)
+
+// chunk is how many children share an allocation after the first ones.
+const chunk = 4
+
+// newborn is the first allocation for a root that gets a child.
+type newborn struct {
+	family
+	first [2]Span
+}
+
+// rooted is a root begun by a Tracer, whose family lives with it.
+type rooted struct {
+	Span
+	family
+}
+
+// carve returns memory for a span below up.
+func (p *Provider) carve(up trace.Span, newRoot bool) *Span {
+	ours, _ := up.(*Span)
+	if p.off || p.shell {
+		return new(Span)
+	}
+	if ours == nil || newRoot || ours.mode&modeOff != 0 || ours.scope().p != p {
+		r := new(rooted)
+		r.root = &r.Span
+		r.Span.family.Store(&r.family)
+		p.families.add(&r.family)
+		return &r.Span
+	}
+	f := p.familyOf(ours)
+	f.mu.Lock()
+	if len(f.free) == 0 {
+		f.free = make([]Span, chunk)
+	}
+	s := &f.free[0]
+	f.free = f.free[1:]
+	f.mu.Unlock()
+	return s
+}
+
+// familyOf returns the family of a span, making it for a root.
+func (p *Provider) familyOf(s *Span) *family {
+	if f := s.family.Load(); f != nil {
+		return f
+	}
+	n := new(newborn)
+	n.root = s
+	n.free = n.first[:]
+	if !s.family.CompareAndSwap(nil, &n.family) {
+		return s.family.Load()
+	}
+	p.families.add(&n.family)
+	// Either the root's end comes after this and finds the family, or its fate can be read here.
+	if m := s.marks.Load(); m&markJudged != 0 {
+		n.mu.Lock()
+		if !n.closed {
+			n.closed, n.fate = true, forgotten
+			if m&markKept != 0 {
+				n.fate = kept
+			}
+		}
+		n.mu.Unlock()
+	}
+	return &n.family
+}
+
+// join makes s a child in the family of ours.
+func (p *Provider) join(s, ours *Span) {
+	f := p.familyOf(ours)
+	s.family.Store(f)
+	f.mu.Lock()
+	f.open++
+	switch {
+	case f.closed:
+	case f.linked >= p.late.SpansPerTrace:
+		f.lost++
+	default:
+		s.next = f.last
+		f.last = s
+		f.linked++
+	}
+	f.mu.Unlock()
+}
+
+// settle is the end of every span: hooks, export, and the fate of its trace.
+func (s *Span) settle(o Outcome) {
+	if s.mode&modeOff != 0 {
+		return
+	}
+	p := s.scope().p
+	if s.mode&modeShell != 0 {
+		s.endShell(o)
+		return
+	}
+	if p.onEnd != nil {
+		p.onEnd(s)
+	}
+	if s.mode&modeSeen != 0 {
+		p.emit(s, "", false)
+	}
+	if s.mode&modeRoot != 0 {
+		p.endRoot(s, &o)
+		return
+	}
+	p.endChild(s)
+}
+
+func (p *Provider) endChild(s *Span) {
+	f := s.family.Load()
+	f.mu.Lock()
+	s.marks.Or(markDone)
+	f.open--
+	late := f.fate == kept
+	gone := f.closed && f.open == 0
+	f.mu.Unlock()
+	if late && s.mode&modeSampled == 0 {
+		p.emit(s, "", true)
+	}
+	if gone {
+		p.families.remove(f)
+	}
+}
+
+func (p *Provider) endRoot(s *Span, o *Outcome) {
+	reason, odd := p.late.judge(s, o)
+	mark := markDone | markJudged
+	if reason != "" {
+		mark |= markKept
+	}
+	s.marks.Or(mark)
+	f := s.family.Load()
+	if f == nil {
+		if reason != "" {
+			p.emit(s, reason, true)
+			p.late.kept.Add(1)
+		}
+		if odd || p.recent.wants(s, o) {
+			p.recent.put(s, o, reason, nil)
+		}
+		return
+	}
+	var done []*Span
+	f.mu.Lock()
+	f.closed = true
+	f.fate = forgotten
+	if reason != "" {
+		f.fate = kept
+	}
+	look := reason != "" || odd || p.recent.wants(s, o)
+	var open *Span
+	linked := 0
+	for c := f.last; c != nil; {
+		next := c.next
+		if c.marks.Load()&markDone != 0 {
+			if look {
+				done = append(done, c)
+			}
+			c.next = nil
+		} else {
+			c.next = open
+			open = c
+			linked++
+		}
+		c = next
+	}
+	f.last, f.linked = open, linked
+	lost := f.lost
+	gone := f.open == 0
+	f.mu.Unlock()
+
+	if reason != "" {
+		for i := len(done) - 1; i >= 0; i-- { // the list runs from the youngest
+			if c := done[i]; c.mode&modeSampled == 0 {
+				p.emit(c, "", true)
+			}
+		}
+		p.emit(s, reason, true)
+		p.late.kept.Add(1)
+		if lost > 0 {
+			p.lose(lost)
+		}
+	}
+	if look {
+		p.recent.put(s, o, reason, done)
+	}
+	if gone {
+		p.families.remove(f)
+	}
+}
+
+// lose counts spans of a kept trace that had been let go because of the bounds.
+func (p *Provider) lose(n int) {
+	for _, l := range p.pipelines {
+		l.lose(n, reasonTraceSize)
+	}
+}
+
+// families is the table of the living, so that they can be listed and bounded. It is split so that two cores seldom
+// meet.
+type families struct {
+	shards [16]shard
+}
+
+type shard struct {
+	mu      sync.Mutex
+	oldest  *family
+	newest  *family
+	n, max  int
+	evicted int64
+	_       [64]byte // apart from its neighbour's cache line
+}
+
+func (t *families) init(max int) {
+	for i := range t.shards {
+		t.shards[i].max = (max + len(t.shards) - 1) / len(t.shards)
+	}
+}
+
+// add enters f; when its shard is full the oldest family there loses the spans it waits with.
+func (t *families) add(f *family) {
+	h := &t.shards[rand.Uint32()%uint32(len(t.shards))]
+	f.home = h
+	var victim *family
+	h.mu.Lock()
+	f.listed = true
+	if h.n >= h.max {
+		victim = h.oldest
+		h.unlink(victim)
+		h.evicted++
+	}
+	f.older = h.newest
+	if h.newest != nil {
+		h.newest.newer = f
+	} else {
+		h.oldest = f
+	}
+	h.newest = f
+	h.n++
+	h.mu.Unlock()
+	if victim != nil {
+		victim.evict()
+	}
+}
+
+// unlink takes f out, with the lock held.
+func (h *shard) unlink(f *family) {
+	if f.older != nil {
+		f.older.newer = f.newer
+	} else {
+		h.oldest = f.newer
+	}
+	if f.newer != nil {
+		f.newer.older = f.older
+	} else {
+		h.newest = f.older
+	}
+	f.older, f.newer, f.listed = nil, nil, false
+	h.n--
+}
+
+func (t *families) remove(f *family) {
+	h := f.home
+	h.mu.Lock()
+	if f.listed {
+		h.unlink(f)
+	}
+	h.mu.Unlock()
+}
+
+// evict lets go of the spans that wait for the root's fate.
+func (f *family) evict() {
+	f.mu.Lock()
+	for c := f.last; c != nil; {
+		c, c.next = c.next, nil
+	}
+	f.last = nil
+	f.lost += f.linked
+	f.linked = math.MaxInt // nothing is linked any more
+	f.mu.Unlock()
+}
+
+// live returns how many local roots are known with children or by a Tracer, and how many were evicted.
+func (t *families) live() (n, evicted int64) {
+	for i := range t.shards {
+		h := &t.shards[i]
+		h.mu.Lock()
+		n += int64(h.n)
+		evicted += h.evicted
+		h.mu.Unlock()
+	}
+	return n, evicted
+}

@@ -1,0 +1,227 @@
+package span
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// Exporter is one way out, with the name it has in accounts and logs.
+type Exporter struct {
+	Name string
+	sdktrace.SpanExporter
+	// Queue is how many spans may wait or be on their way; beyond it they are dropped and counted. Default 2048.
+	Queue   int
+	Options []sdktrace.BatchSpanProcessorOption
+}
+
+// The reasons of a drop.
+const (
+	reasonQueueFull = "queue_full"    // the exporter does not keep up, or hangs
+	reasonFailed    = "export_failed" // the exporter gave up on them
+	reasonShutdown  = "shutdown"      // ended after Shutdown, or not sent in its time
+	reasonTraceSize = "trace_size"    // children of a trace kept late, beyond the bounds of memory
+)
+
+// Reasons lists every reason a span can be dropped for.
+func Reasons() []string {
+	return []string{reasonQueueFull, reasonFailed, reasonShutdown, reasonTraceSize}
+}
+
+// pipeline is the SDK's batch processor with admission in front and accounts behind. The processor drops silently when
+// its queue is full; here no more spans are admitted than it holds, so it never does.
+type pipeline struct {
+	name   string
+	queue  int
+	bsp    sdktrace.SpanProcessor
+	next   sdktrace.SpanExporter
+	log    func(msg string, args ...any)
+	kill   context.CancelFunc
+	killed context.Context
+	flush  sync.Mutex // one flush at a time: each takes a place in the processor's queue
+
+	mu       sync.Mutex
+	closed   bool // nothing is admitted
+	counted  bool // what is not sent has been counted as dropped
+	produced int64
+	waiting  int64
+	exported int64
+	dropped  map[string]int64
+	lastErr  error
+	logged   time.Time
+	unsaid   int64 // spans lost since the last log record
+}
+
+func newPipeline(e Exporter, log func(string, ...any)) *pipeline {
+	if e.Queue <= 0 {
+		e.Queue = sdktrace.DefaultMaxQueueSize
+	}
+	l := &pipeline{name: e.Name, queue: e.Queue, next: e.SpanExporter, log: log, dropped: make(map[string]int64)}
+	l.killed, l.kill = context.WithCancel(context.Background())
+	// Two places more than are admitted, for the mark that a flush puts into the queue.
+	opts := append(append([]sdktrace.BatchSpanProcessorOption(nil), e.Options...), sdktrace.WithMaxQueueSize(e.Queue+2))
+	l.bsp = sdktrace.NewBatchSpanProcessor(l.exporter(), opts...)
+	return l
+}
+
+// OnStart does nothing.
+func (l *pipeline) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
+
+// OnEnd admits a span or counts it as dropped. It never waits for an exporter.
+func (l *pipeline) OnEnd(s sdktrace.ReadOnlySpan) {
+	if !s.SpanContext().IsSampled() {
+		return // recorded for other processors only
+	}
+	l.mu.Lock()
+	l.produced++
+	switch {
+	case l.closed:
+		l.drop(1, reasonShutdown, nil)
+	case l.waiting >= int64(l.queue):
+		l.drop(1, reasonQueueFull, nil)
+	default:
+		l.waiting++
+		l.bsp.OnEnd(s) // a send that does not block; under the lock, so that none is under way when the end comes
+	}
+	say := l.report()
+	l.mu.Unlock()
+	say()
+}
+
+// lose counts spans that were let go before they came here.
+func (l *pipeline) lose(n int, reason string) {
+	l.mu.Lock()
+	l.produced += int64(n)
+	l.drop(int64(n), reason, nil)
+	say := l.report()
+	l.mu.Unlock()
+	say()
+}
+
+// drop counts, with the lock held.
+func (l *pipeline) drop(n int64, reason string, err error) {
+	if n == 0 {
+		return
+	}
+	l.dropped[reason] += n
+	l.unsaid += n
+	if err != nil {
+		l.lastErr = err
+	}
+}
+
+// report returns what to log, at most once a minute. Called with the lock held; the result without.
+func (l *pipeline) report() func() {
+	now := time.Now()
+	if l.unsaid == 0 || l.log == nil || !l.logged.IsZero() && now.Sub(l.logged) < time.Minute {
+		return func() {}
+	}
+	args := []any{"exporter", l.name, "spans", l.unsaid}
+	for _, r := range Reasons() {
+		if n := l.dropped[r]; n > 0 {
+			args = append(args, r, n)
+		}
+	}
+	if l.lastErr != nil {
+		args = append(args, "err", l.lastErr)
+	}
+	l.logged, l.unsaid = now, 0
+	return func() { l.log("tracing: spans lost", args...) }
+}
+
+// exporter is the accounting wrapper that the batch processor calls.
+func (l *pipeline) exporter() sdktrace.SpanExporter { return (*counting)(l) }
+
+type counting pipeline
+
+// ExportSpans exports and counts. It returns no error: the error is counted and logged here, once.
+func (c *counting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	l := (*pipeline)(c)
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(l.killed, cancel)
+	err := l.next.ExportSpans(ctx, spans)
+	stop()
+	cancel()
+	lost := rejected(err, len(spans))
+	l.mu.Lock()
+	if l.counted {
+		l.mu.Unlock()
+		return nil
+	}
+	l.waiting -= int64(len(spans))
+	l.exported += int64(len(spans) - lost)
+	l.drop(int64(lost), reasonFailed, err)
+	say := l.report()
+	l.mu.Unlock()
+	say()
+	return nil
+}
+
+func (c *counting) Shutdown(ctx context.Context) error { return c.next.Shutdown(ctx) }
+
+// partial is how the OTLP exporters word a receiver that took some of the spans.
+var partial = regexp.MustCompile(`OTLP partial success: .*\((\d+) spans rejected\)`)
+
+// rejected tells how many of n spans an export lost.
+func rejected(err error, n int) int {
+	if err == nil {
+		return 0
+	}
+	if m := partial.FindStringSubmatch(err.Error()); m != nil {
+		if k, e := strconv.Atoi(m[1]); e == nil {
+			return min(k, n)
+		}
+	}
+	return n
+}
+
+// ForceFlush sends what waits. It returns an error that counts the spans lost meanwhile or still waiting.
+func (l *pipeline) ForceFlush(ctx context.Context) error {
+	l.flush.Lock()
+	defer l.flush.Unlock()
+	l.mu.Lock()
+	before := l.dropped[reasonFailed]
+	l.mu.Unlock()
+	err := l.bsp.ForceFlush(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := l.dropped[reasonFailed] - before; n > 0 {
+		return fmt.Errorf("exporter %s: %d spans could not be sent: %w", l.name, n, l.lastErr)
+	}
+	if err != nil {
+		return fmt.Errorf("exporter %s: %d spans still wait to be sent: %w", l.name, l.waiting, err)
+	}
+	return nil
+}
+
+// Shutdown sends what waits within ctx and counts the rest as dropped.
+func (l *pipeline) Shutdown(ctx context.Context) error {
+	l.mu.Lock()
+	l.closed = true
+	failed := l.dropped[reasonFailed]
+	l.mu.Unlock()
+	err := l.bsp.Shutdown(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counted = true
+	l.kill() // an export that still hangs ends now; its spans are counted below
+	n := l.waiting
+	l.waiting = 0
+	if n > 0 && l.lastErr == nil {
+		l.lastErr = context.Cause(ctx)
+	}
+	l.drop(n, reasonShutdown, nil)
+	if n += l.dropped[reasonFailed] - failed; n > 0 {
+		return fmt.Errorf("exporter %s: %d spans could not be sent: %w", l.name, n, l.lastErr)
+	}
+	if err != nil && !errors.Is(err, ctx.Err()) {
+		return fmt.Errorf("exporter %s: %w", l.name, err)
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package tracing_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/loadline-go/loadline/tracing"
+)
+
+func provider(t testing.TB, c tracing.Config) (*tracing.Provider, func() tracetest.SpanStubs) {
+	t.Helper()
+	mem := tracetest.NewInMemoryExporter()
+	c.Exporter = mem
+	p, err := tracing.NewProvider(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Shutdown(context.Background()) })
+	return p, func() tracetest.SpanStubs {
+		if err := p.Flush(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		return mem.GetSpans()
+	}
+}
+
+func TestNothingIsSentWhenNothingSaysWhere(t *testing.T) {
+	p, err := tracing.NewProvider(t.Context(), tracing.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Shutdown(t.Context())
+	if e := p.Stats().Exporters; len(e) != 0 {
+		t.Errorf("there are exporters: %+v", e)
+	}
+}
+
+func TestAVariableNamesTheExporter(t *testing.T) {
+	for _, c := range []struct {
+		set  [2]string
+		want string
+	}{
+		{[2]string{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1"}, "otlp_http"},
+		{[2]string{"OTEL_TRACES_EXPORTER", "console"}, "console"},
+		{[2]string{"OTEL_TRACES_EXPORTER", "otlp"}, "otlp_http"},
+		{[2]string{"OTEL_TRACES_EXPORTER", "none"}, ""},
+	} {
+		t.Run(strings.Join(c.set[:], "="), func(t *testing.T) {
+			t.Setenv(c.set[0], c.set[1])
+			p, err := tracing.NewProvider(t.Context(), tracing.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Shutdown(t.Context())
+			got := ""
+			if e := p.Stats().Exporters; len(e) > 0 {
+				got = e[0].Name
+			}
+			if got != c.want {
+				t.Errorf("exporter %q", got)
+			}
+		})
+	}
+}
+
+func TestEveryBadVariableIsNamedOnce(t *testing.T) {
+	bad := map[string]string{
+		"OTEL_SDK_DISABLED":                  "yes",
+		"OTEL_TRACES_SAMPLER":                "sometimes",
+		"OTEL_BSP_MAX_QUEUE_SIZE":            "many",
+		"OTEL_SPAN_EVENT_COUNT_LIMIT":        "-5",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "localhost:4317",
+		"OTEL_EXPORTER_OTLP_PROTOCOL":        "http/json",
+		"OTEL_EXPORTER_OTLP_COMPRESSION":     "zstd",
+		"OTEL_EXPORTER_OTLP_TIMEOUT":         "10s",
+		"OTEL_RESOURCE_ATTRIBUTES":           "a",
+	}
+	for k, v := range bad {
+		t.Setenv(k, v)
+	}
+	_, err := tracing.NewProvider(t.Context(), tracing.Config{Late: tracing.Late{Factor: 0.5}, Baggage: []string{""}})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != len(bad)+2 {
+		t.Errorf("%d lines:\n%v", len(lines), err)
+	}
+	for k := range bad {
+		if strings.Count(err.Error(), "tracing: "+k+": ") != 1 {
+			t.Errorf("%s is not named once:\n%v", k, err)
+		}
+	}
+}
+
+func TestAnUnknownExporterOrRatioIsAnError(t *testing.T) {
+	for _, set := range []map[string]string{
+		{"OTEL_TRACES_EXPORTER": "zipkin"},
+		{"OTEL_TRACES_EXPORTER": "otlp,console"},
+		{"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1.5"},
+		{"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "NaN"},
+	} {
+		t.Run("", func(t *testing.T) {
+			for k, v := range set {
+				t.Setenv(k, v)
+			}
+			if _, err := tracing.NewProvider(t.Context(), tracing.Config{}); err == nil || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v: %v", set, err)
+			}
+		})
+	}
+}
+
+func TestAFieldWinsOverItsVariable(t *testing.T) {
+	t.Setenv("OTEL_SERVICE_NAME", "from-env")
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "service.version=1,team=a")
+	t.Setenv("OTEL_TRACES_SAMPLER", "always_off")
+	p, arrived := provider(t, tracing.Config{Service: "shop", Version: "2", Sampler: sdktrace.AlwaysSample()})
+	_, s := p.Tracer("").Start(t.Context(), "x")
+	s.End()
+	got := arrived()
+	if len(got) != 1 {
+		t.Fatalf("%d spans", len(got))
+	}
+	text := got[0].Resource.String()
+	for _, want := range []string{"service.name=shop", "service.version=2", "team=a"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s lacks %s", text, want)
+		}
+	}
+}
+
+func TestDoReturnsTheErrorAsItIsAndRecordsIt(t *testing.T) {
+	p, arrived := provider(t, tracing.Config{})
+	ctx, root := p.Tracer("test").Start(t.Context(), "root")
+	want := errors.New("no stock")
+	if err := tracing.Do(ctx, "step", func(ctx context.Context) error {
+		if trace.SpanFromContext(ctx).SpanContext().TraceID() != root.SpanContext().TraceID() {
+			t.Error("the step is in another trace")
+		}
+		return want
+	}); err != want {
+		t.Errorf("got %v", err)
+	}
+	root.End()
+	got := arrived()
+	if got[0].Name != "step" || got[0].Status.Code != codes.Error || len(got[0].Events) != 1 {
+		t.Errorf("%+v", got[0])
+	}
+}
+
+func TestDoRecordsAPanicAndLetsItGoOn(t *testing.T) {
+	p, arrived := provider(t, tracing.Config{Sampler: sdktrace.NeverSample()})
+	ctx, root := p.Tracer("test").Start(t.Context(), "root")
+	func() {
+		defer func() {
+			if r := recover(); r != "boom" {
+				t.Errorf("recovered %v", r)
+			}
+		}()
+		_ = tracing.Do(ctx, "step", func(context.Context) error { panic("boom") })
+	}()
+	root.End()
+	got := arrived()
+	if len(got) != 2 || got[0].Status.Description != "boom" {
+		t.Errorf("a trace with a panic was not kept: %+v", got)
+	}
+}
