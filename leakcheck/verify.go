@@ -76,9 +76,10 @@ func (c Config) check(t TestingT, w *watch) {
 // leftOf returns the goroutines that belong to w's test, and those that
 // appeared during it and belong to no test.
 func (c Config) leftOf(n *census, w *watch) (own, orphans []*goroutine) {
-	for _, g := range n.all {
+	for i, g := range n.all {
 		label, owned := n.owner[g]
 		switch {
+		case i == 0: // the caller, usually the test itself
 		case g.id == w.self || n.reported[g.id]:
 		case w.bubble != 0 && g.bubble != w.bubble && !owned:
 		case !owned:
