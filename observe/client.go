@@ -179,7 +179,7 @@ func (o *outgoing) Describe(attrs []attribute.KeyValue, ended bool) []attribute.
 	attrs = append(attrs,
 		attribute.String("http.request.method", methods[o.method]),
 		attribute.String("server.address", o.r.URL.Hostname()),
-		attribute.String("url.full", clip(span.RedactURL(o.r.URL), maxAttribute)),
+		attribute.String("url.full", clip(redactURL(o.r.URL), maxAttribute)),
 	)
 	if n, err := strconv.Atoi(port(o.r)); err == nil {
 		attrs = append(attrs, attribute.Int("server.port", n))

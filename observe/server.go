@@ -12,8 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
-
-	"github.com/loadline-go/loadline/internal/span"
 )
 
 // unmatched is the route of requests that no pattern matched.
@@ -203,7 +201,7 @@ func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.K
 	}
 	add("url.scheme", schemes[tlsIndex(r)])
 	add("url.path", clip(r.URL.Path, maxAttribute))
-	add("url.query", clip(span.RedactQuery(r.URL.RawQuery), maxAttribute))
+	add("url.query", clip(redactQuery(r.URL.RawQuery), maxAttribute))
 	host, port, err := net.SplitHostPort(r.Host)
 	if err != nil {
 		host = r.Host
