@@ -1,0 +1,69 @@
+package benchmarks
+
+import (
+	"context"
+	"net/http"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// otelTraces is the SDK's provider with a batch processor.
+func otelTraces(b *testing.B, s sampling) trace.TracerProvider {
+	p := sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler(s)), sdktrace.WithBatcher(noSpans{}))
+	b.Cleanup(func() { p.Shutdown(context.Background()) })
+	return p
+}
+
+// otelMetrics is the SDK's provider with the Prometheus exporter.
+func otelMetrics(b *testing.B) (metric.MeterProvider, *prometheus.Registry) {
+	registry := prometheus.NewRegistry()
+	exporter, err := otelprom.New(otelprom.WithRegisterer(registry))
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter))
+	b.Cleanup(func() { p.Shutdown(context.Background()) })
+	return p, registry
+}
+
+func otelhttpOptions(b *testing.B, s sampling) []otelhttp.Option {
+	metrics, _ := otelMetrics(b)
+	return []otelhttp.Option{
+		otelhttp.WithTracerProvider(otelTraces(b, s)),
+		otelhttp.WithMeterProvider(metrics),
+		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})),
+	}
+}
+
+func otelhttpHandler(s sampling) func(*testing.B, map[string]http.HandlerFunc) http.Handler {
+	return func(b *testing.B, routes map[string]http.HandlerFunc) http.Handler {
+		return otelhttp.NewHandler(bareHandler(b, routes), "server", otelhttpOptions(b, s)...)
+	}
+}
+
+func otelhttpTransport(s sampling) func(*testing.B, http.RoundTripper) http.RoundTripper {
+	return func(b *testing.B, base http.RoundTripper) http.RoundTripper {
+		return otelhttp.NewTransport(base, otelhttpOptions(b, s)...)
+	}
+}
+
+func sampler(s sampling) sdktrace.Sampler {
+	if s == always {
+		return sdktrace.AlwaysSample()
+	}
+	return sdktrace.NeverSample()
+}
+
+// noSpans is an exporter that throws away.
+type noSpans struct{}
+
+func (noSpans) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
+func (noSpans) Shutdown(context.Context) error                             { return nil }
