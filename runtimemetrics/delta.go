@@ -45,7 +45,7 @@ type Delta struct {
 	GCLimited          bool    // the GC CPU limiter was on: a death spiral at the memory limit
 	AllocatedPerSecond float64 // bytes
 	AllocsPerSecond    float64 // objects
-	HeapAtGoal         bool    // the heap goal is held down by GOMEMLIMIT
+	HeapHeldDown       bool    // GOMEMLIMIT, not GOGC, sets the heap goal
 
 	// The processors.
 	CPUShare        float64 // the process's CPU time, of GOMAXPROCS
@@ -104,7 +104,7 @@ func newDelta(prev, now *Snapshot) Delta {
 	d.GCLimited = now.GC.LimiterLast > 0 && now.GC.LimiterLast > prev.GC.Cycles
 	d.AllocatedPerSecond = rate(now.Memory.Allocated, prev.Memory.Allocated)
 	d.AllocsPerSecond = rate(now.Memory.Allocations, prev.Memory.Allocations)
-	d.HeapAtGoal = heapHeldDown(now)
+	d.HeapHeldDown = heapHeldDown(now)
 
 	d.CPUUser = rate(now.Process.CPUUser, prev.Process.CPUUser)
 	d.CPUSystem = rate(now.Process.CPUSystem, prev.Process.CPUSystem)

@@ -12,38 +12,84 @@ type Headroom struct {
 	Limit float64       // bytes; the limit that is nearest
 	Used  float64       // bytes, counted the way that limit counts
 	By    string        // "cgroup", "gomemlimit" or "host"
-	After time.Duration // until the limit at the trend of the last minutes; 0 when memory is not growing
+	After time.Duration // until the limit at the trend of the samples kept; 0 when memory is not growing, or not within a day
 }
 
 // newHeadroom compares each limit with what it limits and keeps the nearest.
 // The cgroup kills by its working set; GOMEMLIMIT does not kill, but near it the
 // collector eats the processors, so it counts as a limit too; the host is the
-// limit where no other is set.
+// limit of those that have no other.
 func newHeadroom(s *Snapshot) Headroom {
 	h := Headroom{Ratio: unknown, Limit: unknown, Used: unknown}
-	consider := func(by string, used, limit float64) {
-		if !Known(used) || !(limit > 0) || math.IsInf(limit, 1) {
-			return
+	for _, by := range [...]string{"cgroup", "gomemlimit", "host"} {
+		used, limit := usage(s, by)
+		if !Known(used) || !Known(limit) || limit <= 0 {
+			continue
 		}
-		ratio := min(max(1-used/limit, 0), 1)
-		if Known(h.Ratio) && h.Ratio <= ratio {
-			return
+		if ratio := min(max(1-used/limit, 0), 1); !Known(h.Ratio) || ratio < h.Ratio {
+			h = Headroom{Ratio: ratio, Limit: limit, Used: used, By: by}
 		}
-		h = Headroom{Ratio: ratio, Limit: limit, Used: used, By: by}
 	}
-	consider("cgroup", s.Container.MemoryWorkingSet, s.Container.MemoryLimit)
-	consider("gomemlimit", memoryFloor(s), s.Memory.Limit)
-	consider("host", s.Host.MemoryTotal-s.Host.MemoryAvailable, s.Host.MemoryTotal)
 	return h
 }
 
-// memoryFloor is what the collector could not give back if it ran now: the live
-// heap and all that is not heap. What the runtime holds above it is garbage or
-// spare and does not bring GOMEMLIMIT nearer.
-func memoryFloor(s *Snapshot) float64 {
-	return s.Memory.HeapLive + s.Memory.Stack
+// usage returns a limit and what counts against it. What counts against
+// GOMEMLIMIT is what the collector could not give back if it ran now; what the
+// runtime holds above that is garbage and spare and brings the limit no nearer.
+func usage(s *Snapshot, by string) (used, limit float64) {
+	switch by {
+	case "cgroup":
+		return s.Container.MemoryWorkingSet, s.Container.MemoryLimit
+	case "gomemlimit":
+		return s.Memory.HeapLive + s.Memory.Stack + s.Memory.Overhead, s.Memory.Limit
+	case "host":
+		return s.Host.MemoryTotal - s.Host.MemoryAvailable, s.Host.MemoryTotal
+	}
+	return unknown, unknown
 }
 
-// timeToLimit extrapolates the growth of what h counts, over snapshots in order
-// of time. It is 0 when memory is not growing or too little is known.
-func timeToLimit(kept []Snapshot, h Headroom) time.Duration { return 0 }
+const (
+	trendParts = 4              // the window is cut into these to tell growth from the collector's saw teeth
+	trendLeast = 2 * trendParts // samples, below which there is no trend
+	trendMost  = 24 * time.Hour // a limit further away than that is no news
+)
+
+// timeToLimit extrapolates the growth of what counts against the limit of h
+// over n snapshots, the oldest first, by least squares. Memory grows when its
+// least value grows from each quarter of the time to the next: the saw teeth
+// that garbage collection makes return to the same floor.
+func timeToLimit(n int, at func(int) *Snapshot, h Headroom) time.Duration {
+	if n < trendLeast || !Known(h.Ratio) {
+		return 0
+	}
+	var floor [trendParts]float64
+	for i := range floor {
+		floor[i] = math.Inf(1)
+	}
+	begin := at(0).Time
+	var sx, sy, sxx, sxy float64
+	for i := range n {
+		s := at(i)
+		y, _ := usage(s, h.By)
+		if !Known(y) {
+			return 0
+		}
+		part := &floor[i*trendParts/n]
+		*part = min(*part, y)
+		y -= h.Used // keeps the squares small
+		x := s.Time.Sub(begin).Seconds()
+		sx, sy, sxx, sxy = sx+x, sy+y, sxx+x*x, sxy+x*y
+	}
+	for i := 1; i < trendParts; i++ {
+		if floor[i] <= floor[i-1] {
+			return 0
+		}
+	}
+	count := float64(n)
+	slope := (count*sxy - sx*sy) / (count*sxx - sx*sx)
+	seconds := (h.Limit - h.Used) / slope
+	if !(slope > 0) || !(seconds > 0) || seconds > trendMost.Seconds() {
+		return 0
+	}
+	return time.Duration(seconds * float64(time.Second))
+}

@@ -76,6 +76,8 @@ const (
 	kMemReleased
 	kMemStack
 	kMemObjects
+	kMemFree
+	kMemUnused
 	kHeapLive
 	kHeapGoal
 	kMemLimit
@@ -161,8 +163,10 @@ func (r *reader) runtime(s *Snapshot) {
 		LimiterLast: r.value(kLimiter),
 	}
 	s.Memory = Memory{
-		Used:        r.value(kMemTotal) - r.value(kMemReleased),
-		Stack:       r.value(kMemStack),
+		Used:  r.value(kMemTotal) - r.value(kMemReleased),
+		Stack: r.value(kMemStack),
+		Overhead: r.value(kMemTotal) - r.value(kMemReleased) - r.value(kMemObjects) -
+			r.value(kMemFree) - r.value(kMemUnused) - r.value(kMemStack),
 		HeapLive:    r.value(kHeapLive),
 		HeapObjects: r.value(kMemObjects),
 		HeapGoal:    r.value(kHeapGoal),
@@ -178,6 +182,19 @@ func (r *reader) runtime(s *Snapshot) {
 }
 
 func (r *reader) close() { r.system.close() }
+
+// missing lists what could not be read so far.
+func (r *reader) missing() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for _, s := range r.samples {
+		if s.Value.Kind() == metrics.KindBad {
+			out = append(out, s.Name)
+		}
+	}
+	return append(out, r.system.bad...)
+}
 
 // value returns sample i, unknown where this runtime does not have it. Values
 // from 2^62 on are the runtime's way to say "no limit" (GOMEMLIMIT is 2^63-1

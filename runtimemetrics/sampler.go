@@ -3,6 +3,7 @@ package runtimemetrics
 import (
 	"context"
 	"iter"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -27,6 +28,14 @@ type Sampler struct {
 	// half, so that it does not beat with periodic work. While probes are late
 	// it is ten times denser. Negative is off. Default 100 ms.
 	Probe time.Duration
+
+	// MemoryLimitShare, when above 0, keeps GOMEMLIMIT at this share of the
+	// cgroup's memory limit, also when that changes; 0.9 leaves a tenth to what
+	// the runtime does not count. It is the program's limit that counts: where
+	// GOMEMLIMIT is set in the environment or debug.SetMemoryLimit was called,
+	// then or later, nothing is done. The last limit stays when Run ends.
+	// Default 0, GOMEMLIMIT is left alone.
+	MemoryLimitShare float64
 
 	// OnSample, when set, is called in Run's goroutine after each sample but
 	// the first. It must not block: it delays samples and probes. Default none.
@@ -90,7 +99,12 @@ func (s *Sampler) Run(ctx context.Context) {
 
 	r := newSampleReader()
 	defer r.close()
+	limit := memoryLimiter{share: s.MemoryLimitShare}
 	s.sample(r)
+	limit.follow(s.last())
+	if bad := r.missing(); len(bad) > 0 {
+		slog.Debug("runtimemetrics: not available here, so left out", "sources", bad)
+	}
 	now := time.Now()
 	nextSample := now.Add(interval)
 	var lateUntil time.Time
@@ -131,6 +145,7 @@ func (s *Sampler) Run(ctx context.Context) {
 			continue
 		}
 		s.sample(r)
+		limit.follow(s.last())
 		s.report()
 		s.spent(&s.cost.sampling, now)
 		// After a pause of the whole process the missed samples are gone.
@@ -200,7 +215,9 @@ func (s *Sampler) Last(d time.Duration) (Delta, bool) {
 	for back < s.filled-1 && last.Time.Sub(s.at(back).Time) < d {
 		back++
 	}
-	return newDelta(s.at(back), last), true
+	delta := newDelta(s.at(back), last)
+	delta.Headroom.After = timeToLimit(s.filled, func(i int) *Snapshot { return s.at(s.filled - 1 - i) }, delta.Headroom)
+	return delta, true
 }
 
 // Deltas yields the Delta of each interval that is kept, the oldest first. The
@@ -218,12 +235,19 @@ func (s *Sampler) Deltas() iter.Seq[Delta] {
 		s.mu.Unlock()
 		for i := 1; i < len(kept); i++ {
 			d := newDelta(&kept[i-1], &kept[i])
-			d.Headroom.After = timeToLimit(kept[:i+1], d.Headroom)
+			d.Headroom.After = timeToLimit(i+1, func(i int) *Snapshot { return &kept[i] }, d.Headroom)
 			if !yield(d) {
 				return
 			}
 		}
 	}
+}
+
+// last returns the newest snapshot. Only Run calls it, so it stays.
+func (s *Sampler) last() *Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at(0)
 }
 
 // at returns the snapshot taken back samples before the last. s.mu is held.

@@ -71,6 +71,7 @@ type GC struct {
 type Memory struct {
 	Used        float64 // all that the runtime holds: mapped minus returned
 	Stack       float64 // of that, goroutine stacks
+	Overhead    float64 // of that, what is neither heap nor goroutine stacks
 	HeapLive    float64 // marked by the last GC cycle
 	HeapObjects float64 // live and not yet swept
 	HeapGoal    float64 // where the next cycle begins to end
