@@ -117,10 +117,13 @@ func (l *pipeline) drop(n int64, reason string, err error) {
 }
 
 // report returns what to log, at most once a minute. Called with the lock held; the result without.
-func (l *pipeline) report() func() {
+func (l *pipeline) report() (say func()) {
+	if l.unsaid == 0 || l.log == nil {
+		return nothing
+	}
 	now := time.Now()
-	if l.unsaid == 0 || l.log == nil || !l.logged.IsZero() && now.Sub(l.logged) < time.Minute {
-		return func() {}
+	if !l.logged.IsZero() && now.Sub(l.logged) < time.Minute {
+		return nothing
 	}
 	args := []any{"exporter", l.name, "spans", l.unsaid}
 	for _, r := range Reasons() {
@@ -134,6 +137,8 @@ func (l *pipeline) report() func() {
 	l.logged, l.unsaid = now, 0
 	return func() { l.log("tracing: spans lost", args...) }
 }
+
+func nothing() {}
 
 // exporter is the accounting wrapper that the batch processor calls.
 func (l *pipeline) exporter() sdktrace.SpanExporter { return (*counting)(l) }

@@ -365,7 +365,8 @@ func (s *Span) adopt(far trace.SpanContext) {
 		s.extra().parentState = far.TraceState()
 	}
 	if !far.IsValid() {
-		s.extra().parent = &far
+		odd := far // a copy, so that only this case allocates
+		s.extra().parent = &odd
 	}
 }
 

@@ -60,8 +60,11 @@ const inlineAttrs = 12
 func (s *Span) record(reason string, late bool) *record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, buf := new(record), []attribute.KeyValue(nil)
-	if s.descr != nil || reason != "" {
+	var r *record
+	var buf []attribute.KeyValue
+	if s.descr == nil && reason == "" {
+		r = new(record)
+	} else {
 		wide := new(struct {
 			record
 			buf [inlineAttrs]attribute.KeyValue
