@@ -23,7 +23,7 @@ func startDatadog(b *testing.B, s sampling) {
 	err := tracer.Start(
 		tracer.WithService("benchmarks"),
 		tracer.WithHTTPClient(&http.Client{Transport: agent{}}),
-		tracer.WithStatsdClient(&statsd.NoOpClient{}),
+		tracer.WithStatsdClient(&statsd.NoOpClientDirect{}),
 		tracer.WithSamplingRules(tracer.TraceSamplingRules(tracer.Rule{Rate: rate})),
 		tracer.WithLogger(silent{}),
 		tracer.WithLogStartup(false),
