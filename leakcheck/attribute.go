@@ -26,6 +26,8 @@ type watch struct {
 	// adopted are goroutines found to belong to this test although they lost
 	// its label. Their children are found through them after they have ended.
 	adopted map[int64]bool
+	// began and ended are times of the registry's clock; ended is 0 until then.
+	began, ended int
 }
 
 // tests is what the checks of one process know of each other, which they must,
@@ -33,22 +35,29 @@ type watch struct {
 var tests registry
 
 type registry struct {
-	mu       sync.Mutex
-	seq      int
-	watches  []*watch       // in the order of their Verify
+	mu      sync.Mutex
+	clock   int
+	watches []*watch // in the order of their Verify
+	// past are those that ended while another was under watch: what they own
+	// is not that one's.
+	past     []*watch
 	reported map[int64]bool // goroutines that some test was blamed for
+
+	counting sync.Mutex
+	// now is the census being taken, next the one that will be.
+	now, next *count
 }
 
 // begin labels the calling goroutine as the test's. It returns nil if the
 // goroutine's test is under watch already.
 func (r *registry) begin(name string) *watch {
-	gs, err := readTraceback()
-	w := &watch{name: name, start: map[int64]bool{}, adopted: map[int64]bool{}, startErr: err}
-	if len(gs) > 0 {
-		w.self, w.bubble = gs[0].id, gs[0].bubble
-	}
-	for i := range gs {
-		w.start[gs[i].id] = true
+	w := &watch{name: name, start: map[int64]bool{}, adopted: map[int64]bool{}}
+	me := currentGoroutine()
+	w.self, w.bubble = me.id, me.bubble
+	n := r.take(w.bubble != 0)
+	w.startErr = n.err
+	for _, g := range n.all {
+		w.start[g.id] = true
 	}
 
 	r.mu.Lock()
@@ -58,8 +67,9 @@ func (r *registry) begin(name string) *watch {
 			return nil
 		}
 	}
-	r.seq++
-	w.label = fmt.Sprintf("%s#%d", name, r.seq)
+	r.clock++
+	w.began = r.clock
+	w.label = fmt.Sprintf("%s#%d", name, r.clock)
 	r.watches = append(r.watches, w)
 	setLabel(w.label)
 	return w
@@ -69,7 +79,12 @@ func (r *registry) begin(name string) *watch {
 func (r *registry) end(w *watch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.clock++
+	w.ended = r.clock
 	r.watches = slices.DeleteFunc(r.watches, func(o *watch) bool { return o == w })
+	if r.past = append(r.past, w); len(r.watches) == 0 {
+		r.past = nil
+	}
 	outer := ""
 	for _, o := range r.watches {
 		if o.self == w.self {
@@ -122,20 +137,64 @@ type census struct {
 	err      error // goroutines may be missing
 }
 
-// take counts all goroutines. The two sources are read one after the other:
+// A count is a census that several checks may wait for.
+type count struct {
+	census *census
+	done   chan struct{}
+}
+
+// take returns a census that began after the call. Checks that ask while one
+// is being taken share the next: with hundreds of parallel tests, each would
+// otherwise wait for those of all others. In a synctest bubble nothing is
+// shared, because bubbles must not meet.
+func (r *registry) take(bubble bool) *census {
+	if bubble {
+		return r.census()
+	}
+	r.counting.Lock()
+	before := r.now
+	c := r.next
+	mine := c == nil
+	if mine {
+		c = &count{done: make(chan struct{})}
+		if before == nil {
+			r.now = c
+		} else {
+			r.next = c
+		}
+	}
+	r.counting.Unlock()
+	if !mine {
+		<-c.done
+		return c.census
+	}
+	if before != nil {
+		<-before.done
+		r.counting.Lock()
+		r.now, r.next = c, nil
+		r.counting.Unlock()
+	}
+	c.census = r.census()
+	r.counting.Lock()
+	if r.now == c && r.next == nil {
+		r.now = nil
+	}
+	r.counting.Unlock()
+	close(c.done)
+	return c.census
+}
+
+// census counts all goroutines. The two sources are read one after the other:
 // identity, state and creator come from the traceback, labels from the
 // profile. What lives in only one of them was just born or is just ending,
 // and another census will tell.
-func (r *registry) take() *census {
+func (r *registry) census() *census {
 	gs, terr := readTraceback()
 	rs, perr := readProfile()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := newCensus(gs, rs, r.watches)
-	c.reported = map[int64]bool{}
-	for id := range r.reported {
-		c.reported[id] = true
-	}
+	c := newCensus(gs, rs, slices.Concat(r.past, r.watches))
+	c.reported = maps.Clone(r.reported)
 	switch {
 	case terr != nil:
 		c.err = fmt.Errorf("reading the goroutines' stacks: %w", terr)
@@ -293,45 +352,50 @@ func newCensus(gs []goroutine, rs []record, watches []*watch) *census {
 	return c
 }
 
-// inherited returns the test of g's parent: a test's own goroutine, one that
-// was settled before, alive or not, or one that this census has settled.
+// inherited returns the test of g's nearest ancestor that has one: a test's
+// own goroutine, one that was settled before, alive or not, or one that this
+// census has settled.
 func (c *census) inherited(g *goroutine, watches []*watch) (label string, ok bool) {
-	if g.parent == 0 {
-		return "", false
+	ancestors := g.ancestors
+	if len(ancestors) == 0 && g.parent != 0 {
+		ancestors = []int64{g.parent}
 	}
-	// The last one that a goroutine began is the innermost.
-	for _, w := range slices.Backward(watches) {
-		if w.start[g.id] {
-			continue
+	for _, id := range ancestors {
+		// The last one that a goroutine began is the innermost.
+		for _, w := range slices.Backward(watches) {
+			if !w.start[g.id] && g.id != w.self && (id == w.self || w.adopted[id]) {
+				return w.label, true
+			}
 		}
-		if w.self == g.parent || w.adopted[g.parent] && g.id != w.self {
-			return w.label, true
+		if p := c.byID[id]; p != nil {
+			if label, ok = c.owner[p]; ok {
+				return label, true
+			}
 		}
 	}
-	if p := c.byID[g.parent]; p != nil {
-		label, ok = c.owner[p]
-	}
-	return label, ok
+	return "", false
 }
 
-// namedAfter returns the one test under watch whose function, or a closure of
-// it, has started g or is g's own function.
+// namedAfter returns the one test whose function, or a closure of it, has
+// started g or is g's own function.
 func namedAfter(g *goroutine, watches []*watch) (label string, ok bool) {
-	var found *watch
+	var found []*watch
 	for _, w := range watches {
 		test, _, _ := strings.Cut(w.name, "/")
 		if w.start[g.id] || g.id == w.self || w.startErr != nil || !g.inTest(test) {
 			continue
 		}
-		if found != nil && found.self != w.self {
-			return "", false // two subtests: either of them
-		}
-		found = w
+		// On one goroutine the last that began is the innermost. What ended
+		// before this test began can have started nothing that is new to it.
+		found = slices.DeleteFunc(found, func(o *watch) bool {
+			return o.self == w.self || o.ended != 0 && o.ended < w.began
+		})
+		found = append(found, w)
 	}
-	if found == nil {
-		return "", false
+	if len(found) != 1 {
+		return "", false // several subtests: any of them
 	}
-	return found.label, true
+	return found[0].label, true
 }
 
 // foreign reports whether g descends from a goroutine that is still alive and

@@ -32,7 +32,9 @@ type goroutine struct {
 	frames  []frame // innermost first
 	creator frame   // the go statement; fn is "" for the main goroutine
 	parent  int64   // the goroutine that ran the go statement, 0 when unknown
-	test    string  // the test that it belongs to, "" when none or unknown; from a census
+	// ancestors begin with the parent; empty unless GODEBUG has tracebackancestors.
+	ancestors []int64
+	test      string // the test that it belongs to, "" when none or unknown; from a census
 }
 
 // stackDepth is how many frames take part in comparing stacks. Both sources

@@ -85,7 +85,7 @@ func TestTracebacksOfBothGoVersionsAreRead(t *testing.T) {
 				}
 				fmt.Fprintf(&b, "%s\n%s", printLabels(g.labels), printStack(g.frames))
 				if g.creator.fn != "" {
-					fmt.Fprintf(&b, "  by   %s %s in %d\n", g.creator.fn, g.creator.position(), g.parent)
+					fmt.Fprintf(&b, "  by   %s %s in %d %v\n", g.creator.fn, g.creator.position(), g.parent, g.ancestors)
 				}
 			}
 			golden(t, strings.TrimSuffix(path, ".txt")+".golden", b.String())

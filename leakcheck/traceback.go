@@ -30,6 +30,14 @@ func readTraceback() ([]goroutine, error) {
 	}
 }
 
+// currentGoroutine returns the calling goroutine, without its stack.
+func currentGoroutine() goroutine {
+	var buf [4 << 10]byte // the first line, with its labels
+	line, _, _ := strings.Cut(string(buf[:runtime.Stack(buf[:], false)]), "\n")
+	g, _ := parseHeader(line) // the number comes first and is always there
+	return g
+}
+
 // parseTraceback reads what runtime.Stack, a crash or a goroutine profile
 // with debug=2 prints, of Go 1.26 and 1.27. It never gives up: it returns
 // every goroutine that it could read, and an error if one may be missing or
@@ -87,6 +95,7 @@ func (p *tracebackParser) line(s string) {
 	case !p.open:
 		// A panic's message, a signal's registers.
 	case p.created:
+		p.ancestor(s)
 	case strings.HasPrefix(s, "\t"):
 		p.position(s[1:])
 	default:
@@ -112,15 +121,24 @@ func (p *tracebackParser) call(s string) {
 	switch {
 	case strings.HasPrefix(s, "...") && strings.HasSuffix(s, "..."):
 		return // "...23 frames elided..."
-	case strings.HasPrefix(s, "[originating from goroutine "):
-		p.created = true
-		return
 	}
 	p.fn = s
 	if strings.HasSuffix(s, ")") {
 		// The arguments hold no parenthesis, a receiver in the name may.
 		if i := strings.LastIndexByte(s, '('); i > 0 {
 			p.fn = s[:i]
+		}
+	}
+}
+
+// ancestor reads "[originating from goroutine 7]:", which GODEBUG's
+// tracebackancestors adds for each generation before the parent.
+func (p *tracebackParser) ancestor(s string) {
+	if rest, ok := strings.CutPrefix(s, "[originating from goroutine "); ok {
+		rest, _, _ = strings.Cut(rest, "]")
+		if id, err := strconv.ParseInt(rest, 10, 64); err == nil {
+			g := &p.all[len(p.all)-1]
+			g.ancestors = append(g.ancestors, id)
 		}
 	}
 }

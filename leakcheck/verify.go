@@ -54,8 +54,9 @@ func (c Config) Verify(t TestingT) {
 func (c Config) check(t TestingT, w *watch) {
 	t.Helper()
 	alone := sync.OnceValue(func() bool { return ranAlone(t) })
-	left, err := c.patiently(w.bubble != 0, func(n *census) []*goroutine {
-		own, orphans := c.leftOf(n, w)
+	me := currentGoroutine() // the test's own, as a rule
+	left, err := c.patiently(me.bubble, func(n *census) []*goroutine {
+		own, orphans := c.leftOf(n, w, me.id)
 		if len(orphans) > 0 && alone() {
 			own = append(own, orphans...)
 		}
@@ -75,12 +76,11 @@ func (c Config) check(t TestingT, w *watch) {
 
 // leftOf returns the goroutines that belong to w's test, and those that
 // appeared during it and belong to no test.
-func (c Config) leftOf(n *census, w *watch) (own, orphans []*goroutine) {
-	for i, g := range n.all {
+func (c Config) leftOf(n *census, w *watch, me int64) (own, orphans []*goroutine) {
+	for _, g := range n.all {
 		label, owned := n.owner[g]
 		switch {
-		case i == 0: // the caller, usually the test itself
-		case g.id == w.self || n.reported[g.id]:
+		case g.id == me || g.id == w.self || n.reported[g.id]:
 		case w.bubble != 0 && g.bubble != w.bubble && !owned:
 		case !owned:
 			if !w.start[g.id] && g.id != 0 && !n.foreign(g, w.start, w.self) && !c.mayLive(g) && !bodyOpen(g) {
@@ -103,17 +103,17 @@ func (c Config) mayLive(g *goroutine) bool {
 
 // patiently takes a census until nothing is left, or until nothing changes
 // any more.
-func (c Config) patiently(bubble bool, leftOf func(*census) []*goroutine) (left []*goroutine, err error) {
+func (c Config) patiently(bubble int, leftOf func(*census) []*goroutine) (left []*goroutine, err error) {
 	c = c.withDefaults()
 	var (
 		begin  = time.Now()
 		still  = begin // since when nothing has changed
 		before string
 		pause  = time.Millisecond
-		asked  = c.NoProof || bubble
+		asked  = c.NoProof || bubble != 0
 	)
 	for round := 0; ; round++ {
-		n := tests.take()
+		n := tests.take(bubble != 0)
 		left, err = leftOf(n), n.err
 		if len(left) == 0 && (err == nil || round > 3) {
 			return nil, err
@@ -129,7 +129,7 @@ func (c Config) patiently(bubble bool, leftOf func(*census) []*goroutine) (left 
 			asked = true
 			askForProof()
 			continue
-		case bubble && !bubbleIdle(n):
+		case bubble != 0 && !bubbleIdle(n, bubble):
 			// Sleep would wait for ever for the time of a bubble that is
 			// blocked on a mutex or on the network, and wall time cannot be
 			// had here; so give way for as long as 2,000 readings take.
@@ -146,13 +146,9 @@ func (c Config) patiently(bubble bool, leftOf func(*census) []*goroutine) (left 
 
 // bubbleIdle reports whether all others in the caller's bubble are durably
 // blocked, so that the bubble's time can pass.
-func bubbleIdle(n *census) bool {
-	if len(n.all) == 0 {
-		return true
-	}
-	self := n.all[0]
-	for _, g := range n.all[1:] {
-		if g.bubble == self.bubble && !g.durable {
+func bubbleIdle(n *census, bubble int) bool {
+	for _, g := range n.all {
+		if g.bubble == bubble && !g.durable && !runs(g, checkFunc) {
 			return false
 		}
 	}
@@ -225,24 +221,21 @@ func (c Config) verifyMain(m TestingM, out io.Writer) (code int) {
 		fmt.Fprintf(out, "leakcheck: %v\n", err)
 		return 1
 	}
-	gs, startErr := readTraceback()
-	start := map[int64]bool{}
-	for i := range gs {
-		start[gs[i].id] = true
+	me := currentGoroutine()
+	n := tests.take(false)
+	start, startErr := map[int64]bool{}, n.err
+	for _, g := range n.all {
+		start[g.id] = true
 	}
 	if code = m.Run(); code != 0 {
 		// A test that fails half way leaves what it would have ended.
 		return code
 	}
-	left, err := c.patiently(false, func(n *census) (left []*goroutine) {
-		self := int64(0)
-		if len(n.all) > 0 {
-			self = n.all[0].id
-		}
+	left, err := c.patiently(0, func(n *census) (left []*goroutine) {
 		for _, g := range n.all {
 			_, owned := n.owner[g]
-			if !start[g.id] && !n.reported[g.id] && g.id != self && !c.mayLive(g) &&
-				(owned || !n.foreign(g, start, self)) {
+			if !start[g.id] && !n.reported[g.id] && g.id != me.id && !c.mayLive(g) &&
+				(owned || !n.foreign(g, start, me.id)) {
 				left = append(left, g)
 			}
 		}
