@@ -45,7 +45,7 @@ func (t *Telemetry) Handler(next http.Handler) http.Handler {
 // few: never the path itself. Outside of a request it does nothing.
 func SetRoute(ctx context.Context, pattern string) {
 	if q := requestOf(ctx); q != nil {
-		q.route.Store(&pattern)
+		q.more().route.Store(&pattern)
 	}
 }
 
@@ -61,13 +61,27 @@ type request struct {
 	server *server
 	w      http.ResponseWriter // what net/http gave
 	r      *http.Request       // what next got
-	body   *countedBody        // of a request without an announced length
-	route  atomic.Pointer[string]
+	rare   atomic.Pointer[rare]
 	series *serverSeries // set at the end
 
 	written  int64
-	status   int
+	status   int32
 	hijacked bool
+}
+
+// rare is what few requests have. It keeps request within 256 bytes, a size
+// class of the allocator.
+type rare struct {
+	route atomic.Pointer[string] // told by an inner Handler or SetRoute
+	body  countedBody            // of a request without an announced length
+}
+
+func (q *request) more() *rare {
+	if m := q.rare.Load(); m != nil {
+		return m
+	}
+	q.rare.CompareAndSwap(nil, new(rare))
+	return q.rare.Load()
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -84,8 +98,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 	q.r = r.WithContext(q)
 	if r.ContentLength < 0 && r.Body != nil {
-		q.body = &countedBody{ReadCloser: r.Body}
-		q.r.Body = q.body
+		body := &q.more().body
+		body.ReadCloser = r.Body
+		q.r.Body = body
 	}
 	active := s.active[methodIndex(r.Method)][tlsIndex(r)]
 	active.Inc()
@@ -112,16 +127,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *handler) tellRoute(outer *request, w http.ResponseWriter, r *http.Request) {
 	if mux, ok := h.next.(*http.ServeMux); ok {
 		if _, pattern := mux.Handler(r); pattern != "" {
-			outer.route.CompareAndSwap(nil, &pattern)
+			outer.more().route.CompareAndSwap(nil, &pattern)
 		}
 	} else {
 		defer func() {
 			if r.Pattern != "" {
-				outer.route.CompareAndSwap(nil, &r.Pattern)
+				outer.more().route.CompareAndSwap(nil, &r.Pattern)
 			}
 		}()
 		if r.Pattern != "" { // next is one route of a mux outside
-			outer.route.CompareAndSwap(nil, &r.Pattern)
+			outer.more().route.CompareAndSwap(nil, &r.Pattern)
 		}
 	}
 	h.next.ServeHTTP(w, r)
@@ -155,7 +170,7 @@ func requestOf(ctx context.Context) *request {
 func (q *request) end(start time.Time, p any, broke bool) {
 	end := time.Now()
 	took := end.Sub(start)
-	status, errType := q.status, ""
+	status, errType := int(q.status), ""
 	stream := q.hijacked || status == http.StatusSwitchingProtocols || strings.HasPrefix(first(q.w.Header()["Content-Type"]), "text/event-stream")
 	panicked := broke && p != http.ErrAbortHandler
 	switch {
@@ -179,8 +194,11 @@ func (q *request) end(start time.Time, p any, broke bool) {
 	}
 
 	pattern := q.r.Pattern
-	if told := q.route.Load(); told != nil {
-		pattern = *told
+	rare := q.rare.Load()
+	if rare != nil {
+		if told := rare.route.Load(); told != nil {
+			pattern = *told
+		}
 	}
 	if pattern == "" && status < 400 {
 		q.server.hintNoRoute()
@@ -198,14 +216,14 @@ func (q *request) end(start time.Time, p any, broke bool) {
 		route.panics.Inc()
 	}
 	if stream {
-		series.stream.Observe(took.Seconds())
+		series.streamed(q.server).Observe(took.Seconds())
 	} else {
 		series.duration.observeFor(took, end, exemplar(&q.span))
 	}
 	if n := q.r.ContentLength; n > 0 {
-		series.requestBody.Observe(float64(n))
-	} else if q.body != nil {
-		series.requestBody.Observe(float64(q.body.n.Load()))
+		series.requestSize(q.server).Observe(float64(n))
+	} else if rare != nil && rare.body.ReadCloser != nil {
+		series.requestSize(q.server).Observe(float64(rare.body.n.Load()))
 	}
 	if !q.hijacked && q.r.Method != http.MethodHead {
 		series.responseBody.Observe(float64(q.written))

@@ -1,10 +1,7 @@
 package observe
 
 import (
-	"net"
 	"net/http"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,10 +97,27 @@ type seriesKey struct {
 }
 
 type serverSeries struct {
-	key                                         seriesKey
-	route                                       string
-	spanName                                    string
-	duration, requestBody, responseBody, stream *timing
+	key                    seriesKey
+	route                  string
+	spanName               string
+	duration, responseBody *timing
+	requestBody            atomic.Pointer[timing] // made for the first body: most routes never get one
+}
+
+// requestSize returns the series of the sizes of request bodies.
+func (k *serverSeries) requestSize(s *server) *timing {
+	if t := k.requestBody.Load(); t != nil {
+		return t
+	}
+	t, _ := s.requestBody.with(methods[k.key.method], k.route, schemes[k.key.tls])
+	k.requestBody.Store(t)
+	return t
+}
+
+// streamed returns the series of the lifetimes of streams, which are too rare to keep it at hand.
+func (k *serverSeries) streamed(s *server) *timing {
+	t, _ := s.stream.with(methods[k.key.method], k.route, schemes[k.key.tls])
+	return t
 }
 
 func (s *server) route(pattern string) *route {
@@ -140,9 +154,7 @@ func (r *route) series(s *server, key seriesKey) *serverSeries {
 	}
 	var exact bool
 	k.duration, exact = s.duration.with(method, r.name, statusText(key.status), key.errorType, scheme)
-	k.requestBody, _ = s.requestBody.with(method, r.name, scheme)
 	k.responseBody, _ = s.responseBody.with(method, r.name, scheme)
-	k.stream, _ = s.stream.with(method, r.name, scheme)
 	if exact {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -189,7 +201,6 @@ func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.K
 		return attrs
 	}
 	r := q.r
-	attrs = slices.Grow(attrs, 14)
 	add := func(key attribute.Key, value string) {
 		if value != "" {
 			attrs = append(attrs, key.String(value))
@@ -202,32 +213,49 @@ func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.K
 	add("url.scheme", schemes[tlsIndex(r)])
 	add("url.path", clip(r.URL.Path, maxAttribute))
 	add("url.query", clip(redactQuery(r.URL.RawQuery), maxAttribute))
-	host, port, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
-	}
+	host, port := hostPort(r.Host)
 	add("server.address", clip(host, 255))
-	if n, err := strconv.Atoi(port); err == nil {
-		attrs = append(attrs, attribute.Int("server.port", n))
+	if port > 0 {
+		attrs = append(attrs, attribute.Int("server.port", port))
 	}
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		add("network.peer.address", peer.Addr().String())
-		attrs = append(attrs, attribute.Int("network.peer.port", int(peer.Port())))
+	if peer, port := hostPort(r.RemoteAddr); port > 0 {
+		add("network.peer.address", peer)
+		attrs = append(attrs, attribute.Int("network.peer.port", port))
 	}
 	add("user_agent.original", clip(r.UserAgent(), 256))
 	add("network.protocol.version", protocolVersion(r))
 	return attrs
 }
 
+// hostPort splits "host:port" and "[host]:port"; the port is 0 where there is
+// none. net.SplitHostPort allocates an error for every address without one.
+func hostPort(s string) (host string, port int) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 || i < strings.LastIndexByte(s, ']') || strings.IndexByte(s, ':') != i && s[0] != '[' {
+		return strings.Trim(s, "[]"), 0 // the last: an IPv6 address without a port
+	}
+	for _, c := range []byte(s[i+1:]) {
+		if c < '0' || c > '9' || port > 65535 {
+			return strings.Trim(s[:i], "[]"), 0
+		}
+		port = port*10 + int(c-'0')
+	}
+	return strings.Trim(s[:i], "[]"), port
+}
+
 // maxAttribute bounds what a client can put on a span.
 const maxAttribute = 1024
 
 func protocolVersion(r *http.Request) string {
-	switch r.ProtoMajor {
-	case 1:
-		return "1." + strconv.Itoa(r.ProtoMinor)
-	case 2, 3:
-		return strconv.Itoa(r.ProtoMajor)
+	switch {
+	case r.ProtoMajor == 1 && r.ProtoMinor == 1:
+		return "1.1"
+	case r.ProtoMajor == 1 && r.ProtoMinor == 0:
+		return "1.0"
+	case r.ProtoMajor == 2:
+		return "2"
+	case r.ProtoMajor == 3:
+		return "3"
 	}
 	return ""
 }

@@ -40,7 +40,7 @@ func (w writer) Unwrap() http.ResponseWriter { return w.q.w }
 func (w writer) WriteHeader(status int) {
 	// Informational responses come before the real one; 101 is the real one.
 	if w.q.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		w.q.status = status
+		w.q.status = int32(status)
 	}
 	w.q.w.WriteHeader(status)
 }
