@@ -241,6 +241,8 @@ func thresholds(warn, page float64, lowIsBad bool) *dashboard.ThresholdsConfig {
 	t := &dashboard.ThresholdsConfig{Mode: dashboard.ThresholdsModeAbsolute, Steps: []dashboard.Threshold{{Color: "green"}}}
 	switch {
 	case warn == 0 && page == 0:
+	case lowIsBad && warn == page:
+		t.Steps = []dashboard.Threshold{{Color: "red"}, {Value: &warn, Color: "green"}}
 	case lowIsBad:
 		t.Steps = []dashboard.Threshold{{Color: "red"}, {Value: &page, Color: "orange"}, {Value: &warn, Color: "green"}}
 	default:
@@ -297,7 +299,7 @@ func tableShape(p plan.Panel) []dashboard.DataTransformerConfig {
 var headings = map[string]string{
 	"job": "Service", "instance": "Instance", "http_request_method": "Method", "http_route": "Route",
 	"dependency": "Dependency", "operation": "Operation", "db_namespace": "Database", "db_operation_name": "Operation",
-	"db_system_name": "System", "service_version": "Version", "go_version": "Go",
+	"db_system_name": "System", "service_version": "Version", "server_address": "Host", "server_port": "Port", "__name__": "Metric", "go_version": "Go",
 }
 
 // opens says which page a click on a label opens, with which variable.

@@ -76,7 +76,7 @@ func writeValue(b *strings.Builder, v any, indent string) {
 }
 
 // plain is what YAML reads as a string without quotes, whatever its version.
-var plain = regexp.MustCompile(`^[A-Za-z_/][A-Za-z0-9_./:+-]*[A-Za-z0-9_/]$`)
+var plain = regexp.MustCompile(`^[A-Za-z_/]([A-Za-z0-9_./:+-]*[A-Za-z0-9_/])?$`)
 
 // reserved words are booleans and nothings to some YAML reader.
 var reserved = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off|true|false|null|~)$`)

@@ -100,8 +100,8 @@ func (c Config) Validate() error {
 	share("DescriptorSharePage", c.DescriptorSharePage)
 	below("DescriptorShare", "DescriptorSharePage", c.DescriptorShare <= c.DescriptorSharePage)
 	// The rules look at the last 5 minutes, and promise to look more often.
-	if c.Interval < time.Second || c.Interval > 2*time.Minute {
-		errs = append(errs, fmt.Errorf("Config.Interval: %v is not between 1s and 2m", c.Interval))
+	if c.Interval < time.Second || c.Interval > 2*time.Minute || c.Interval%time.Second != 0 {
+		errs = append(errs, fmt.Errorf("Config.Interval: %v is not a number of seconds between 1s and 2m", c.Interval))
 	}
 	for field, url := range map[string]string{"Runbooks": c.Runbooks, "Grafana": c.Grafana} {
 		if !strings.HasPrefix(url, "http://") && !strings.HasPrefix(url, "https://") {

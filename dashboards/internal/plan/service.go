@@ -90,6 +90,23 @@ func (c Config) Service() Dashboard {
 					Description: "Failed requests a second by what failed. The type is the status or the kind of error; its trace names the first step that failed.",
 					Queries:     []Query{{Expr: routes.where(serverError).count(serverRequests, "http_route", "error_type"), Legend: "{{http_route}} {{error_type}}"}}},
 			}},
+			{Title: "Bodies and streams", Collapsed: true, Panels: []Panel{
+				{Title: "Request bodies p50, p99", Kind: Series, Unit: "bytes", Width: 8, Height: 8, Log: true,
+					Description: "Size of what clients send. A jump with slower requests: somebody uploads.",
+					Queries: []Query{
+						{Expr: routes.quantile(0.99, requestBodies), Legend: "p99"},
+						{Expr: routes.quantile(0.5, requestBodies), Legend: "p50"}}},
+				{Title: "Response bodies p50, p99", Kind: Series, Unit: "bytes", Width: 8, Height: 8, Log: true,
+					Description: "Size of what handlers write. A list without a limit grows here before it is slow.",
+					Queries: []Query{
+						{Expr: routes.quantile(0.99, responseBodies), Legend: "p99"},
+						{Expr: routes.quantile(0.5, responseBodies), Legend: "p50"}}},
+				{Title: "Streams ended, and their lifetime p50", Kind: Series, Unit: "short", Width: 8, Height: 8,
+					Description: "Server-sent events, upgraded and hijacked connections; kept out of the durations above. Many that end at once: a proxy's timeout or a restart.",
+					Queries: []Query{
+						{Expr: "60 * " + routes.count(serverStreams, "http_route"), Legend: "{{http_route}} a minute"},
+						{Expr: routes.quantile(0.5, serverStreams, "http_route"), Legend: "{{http_route}} seconds"}}},
+			}},
 			{Title: "Runtime: scheduler, collector, memory", Panels: []Panel{
 				{Title: "Wait for a processor p50, p95, p99", Kind: Series, Unit: "s", Width: 8, Height: 9, Log: true, Warn: c.SchedWait.Seconds(), Page: c.SchedWaitPage.Seconds(), Drill: RuntimeUID,
 					Description: "Scheduler latency: how long goroutines that could run wait. High with a busy CPU: profile or add instances. High with an idle CPU: throttled by its quota, or a busy neighbour.",

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/loadline-go/loadline/dashboards/internal/plan"
+)
+
+// The folders of dashboards/ that hold generated files and nothing else.
+var generated = []string{"grafana", "prometheus", "runbooks", "alertmanager", "kubernetes", "testdata"}
+
+func TestCheckedInFilesAreGenerated(t *testing.T) {
+	files, err := generate(plan.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range files {
+		got, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil {
+			t.Errorf("not generated: %v", err)
+		} else if string(got) != want {
+			t.Errorf("%s differs from the plan: run go generate ./dashboards", name)
+		}
+	}
+	for _, dir := range generated {
+		err := filepath.WalkDir(filepath.Join("..", dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			name, err := filepath.Rel("..", path)
+			if _, ok := files[filepath.ToSlash(name)]; !ok {
+				t.Errorf("%s is no longer generated: remove it", name)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRunTakesATeamsOwnValues(t *testing.T) {
+	out := t.TempDir()
+	var stdout bytes.Buffer
+	args := []string{"-out", out, "-team", "shop", "-route-p99", "300ms", "-sched-wait", "5ms", "-interval", "15s",
+		"-runbooks", "https://wiki.example.com/runbooks/", "-grafana", "https://grafana.example.com/"}
+	if err := run(args, &stdout, &stdout); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(stdout.String(), "wrote ") {
+		t.Errorf("said %q", stdout.String())
+	}
+	for file, wants := range map[string][]string{
+		"prometheus/alerts.yaml": {
+			"team: shop", "> 0.3\n", "> 0.005\n", `interval: "15s"`,
+			"runbook_url: https://wiki.example.com/runbooks/HTTPRouteErrorsHigh.md",
+			"https://grafana.example.com/d/loadline-service?var-job={{ $labels.job | urlquery }}"},
+		"grafana/loadline-service.json": {`"value": 0.3`},
+	} {
+		got, err := os.ReadFile(filepath.Join(out, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wants {
+			if !strings.Contains(string(got), want) {
+				t.Errorf("%s has no %q", file, want)
+			}
+		}
+	}
+}
+
+func TestRunRefusesWhatCannotWork(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-route-errors", "5"}, "Config.RouteErrors: 5 is not a share between 0 and 1"},
+		{[]string{"-interval", "10m"}, "Config.Interval"},
+		{[]string{"extra"}, `unexpected argument "extra"`},
+		{[]string{"-no-such-flag"}, "no-such-flag"},
+	} {
+		out := t.TempDir()
+		var stderr bytes.Buffer
+		err := run(append([]string{"-out", out}, test.args...), &stderr, &stderr)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("run(%q) = %v, want %q", test.args, err, test.want)
+		}
+		if left, _ := os.ReadDir(out); len(left) != 0 {
+			t.Errorf("run(%q) failed and wrote %v", test.args, left)
+		}
+	}
+}
+
+func TestYAMLQuotesWhatWouldBeReadAsSomethingElse(t *testing.T) {
+	got := yaml([]pair{
+		{"plain", "loadline-http"}, {"bool", "yes"}, {"number", "5"}, {"colon", "a: b"}, {"template", "{{ $value }}"}, {"empty", ""},
+		{"lines", "a\nb"}, {"text", "a\n\n  b\n"}, {"count", 3}, {"on", true},
+		{"list", []any{"x y", []pair{{"k", "v"}, {"l", []any{"w"}}}}}, {"none", []any{}}, {"map", []pair{}},
+	})
+	want := `plain: loadline-http
+bool: "yes"
+number: "5"
+colon: "a: b"
+template: "{{ $value }}"
+empty: ""
+lines: |-
+  a
+  b
+text: |
+  a
+
+    b
+count: 3
+"on": true
+list:
+  - "x y"
+  - k: v
+    l:
+      - w
+none: []
+map: {}
+`
+	if got != want {
+		t.Errorf("yaml:\n%s\nwant:\n%s", got, want)
+	}
+}

@@ -1,0 +1,91 @@
+package plan
+
+// Dependencies is everything that the service calls: is it us or them?
+func (c Config) Dependencies() Dashboard {
+	s := onPanel
+	operations := func(metric string, by ...string) []Query {
+		return []Query{
+			{Expr: s.count(metric, by...), Legend: "Rate", Unit: "reqps"},
+			{Expr: s.share(metric, anyError, by...), Legend: "Failed", Unit: "percentunit", Warn: c.DependencyErrors / 2, Page: c.DependencyErrors},
+			{Expr: s.quantile(0.5, metric, by...), Legend: "p50", Unit: "s"},
+			{Expr: s.quantile(0.95, metric, by...), Legend: "p95", Unit: "s"},
+			{Expr: s.quantile(0.99, metric, by...), Legend: "p99", Unit: "s"},
+			{Expr: s.total(metric, by...), Legend: "Seconds a second", Unit: "short"},
+		}
+	}
+	table := func(title, description string, queries []Query) Panel {
+		return Panel{Title: title, Kind: Table, Width: 24, Height: 8, SortBy: "Seconds a second", Description: description, Queries: queries}
+	}
+	small := func(p Panel) Panel {
+		p.Drill = ""
+		return p
+	}
+	pool := []string{"job", "instance", "db_client_connection_pool_name"}
+	return Dashboard{
+		UID:         DependenciesUID,
+		Title:       "Loadline / Dependencies",
+		Description: "Everything the service calls: is it us or them?",
+		Rows: []Row{
+			{Title: "All of them", Panels: []Panel{
+				small(callPanel(s, "Calls a second", "reqps", 0, 0, "By what is called. Rising without more requests: retries, or a query in a loop.",
+					func(k callKind) string { return s.count(k.metric(), k.labels()...) })),
+				small(callPanel(s, "Failed calls", "percentunit", c.DependencyErrors/2, c.DependencyErrors, "Timeouts, refused connections, 5xx and 429. A 4xx is an answer to a question of ours and not their failure.",
+					func(k callKind) string { return s.share(k.metric(), k.failed(), k.labels()...) })),
+				small(callPanel(s, "p95 of calls", "s", c.DatabaseP95.Seconds(), c.DependencyP95.Seconds(), "Orange is the line for databases, red for the rest. Slow here and fine on their side: the network, or our own wait for a processor.",
+					func(k callKind) string { return s.quantile(0.95, k.metric(), k.labels()...) })),
+				small(callPanel(s, "Calls for one request", "short", 0, 0, "A step up with a deploy is a query in a loop; a slow climb during an incident is a storm of retries.",
+					func(k callKind) string {
+						return s.count(k.metric(), k.labels()...) + " / on () group_left () (" + s.count(serverRequests) + " > 0)"
+					})),
+				small(callPanel(s, "Seconds of one request", "s", 0, 0, "What an average request spends in each. What grows together with its p95 is the suspect.",
+					func(k callKind) string {
+						return s.total(k.metric(), k.labels()...) + " / on () group_left () (" + s.count(serverRequests) + " > 0)"
+					})),
+				small(callPanel(s, "Calls under way", "short", 0, 0, "By Little's law: seconds a second, so how many goroutines are in a call right now. Where it is near a pool's size, the pool is the limit.",
+					func(k callKind) string { return s.total(k.metric(), k.labels()...) })),
+			}},
+			{Title: "HTTP", Panels: []Panel{
+				table("HTTP, most time first", "One row for each method and host. Failed counts every status from 400 up here.", operations(clientRequests, "http_request_method", "server_address", "server_port")),
+				{Title: "Answers by status", Kind: Series, Unit: "reqps", Width: 12, Height: 9, Stack: true,
+					Description: "By host. No status at all: the connection failed, see the types beside.",
+					Queries:     []Query{{Expr: s.count(clientRequests, "server_address", "http_response_status_code"), Legend: "{{server_address}} {{http_response_status_code}}"}}},
+				{Title: "Errors by type", Kind: Series, Unit: "reqps", Width: 12, Height: 9, Stack: true,
+					Description: "timeout: theirs or our deadline; connection refused: nobody listens; a number: what they answered.",
+					Queries:     []Query{{Expr: s.where(anyError).count(clientRequests, "server_address", "error_type"), Legend: "{{server_address}} {{error_type}}"}}},
+				{Title: "Distribution of durations", Kind: Heatmap, Unit: "s", Width: 24, Height: 8, Exemplars: true,
+					Description: "Two bands are two behaviours: reused and new connections, cache hit and miss, retry after a timeout.",
+					Queries:     []Query{{Expr: s.heat(clientRequests), Legend: "{{le}}"}}},
+			}},
+			{Title: "Databases and their pools", Panels: []Panel{
+				table("Operations, most time first", "Rate times duration: what to make faster first.", operations(dbOperations, "db_namespace", "db_system_name", "db_operation_name")),
+				{Title: "Errors by type", Kind: Series, Unit: "reqps", Width: 8, Height: 9, Stack: true,
+					Description: "By database. Serialization failures want a retry, connection errors the database's own page.",
+					Queries:     []Query{{Expr: s.where(anyError).count(dbOperations, "db_namespace", "error_type"), Legend: "{{db_namespace}} {{error_type}}"}}},
+				{Title: "Pool: used of allowed", Kind: Series, Unit: "percentunit", Width: 8, Height: 9, Warn: 0.8, Page: 0.95,
+					Description: "Full is fine; full while goroutines wait (beside) is not. No line for a pool without a limit.",
+					Queries:     []Query{{Expr: s.poolShare(pool...), Legend: "{{instance}} {{db_client_connection_pool_name}}"}}},
+				{Title: "Goroutines waiting for a connection", Kind: Series, Unit: "short", Width: 8, Height: 9, Warn: 0.5, Page: 5,
+					Description: "On average. Slow queries first, then rows that are not closed, then a larger pool.",
+					Queries:     []Query{{Expr: sum(s.rate(dbWaitSeconds), pool...), Legend: "{{instance}} {{db_client_connection_pool_name}}"}}},
+				{Title: "Connections by state", Kind: Series, Unit: "short", Width: 8, Height: 9, Stack: true,
+					Description: "All chosen instances. Many idle at all times: the pool is larger than it needs to be, and the database has a limit too.",
+					Queries:     []Query{{Expr: sum(s.now(dbConnections), "db_client_connection_pool_name", "db_client_connection_state"), Legend: "{{db_client_connection_pool_name}} {{db_client_connection_state}}"}}},
+				{Title: "Waits for a connection", Kind: Series, Unit: "ops", Width: 8, Height: 9,
+					Description: "How often a goroutine found the pool empty.",
+					Queries:     []Query{{Expr: sum(s.rate(dbWaits), pool...), Legend: "{{instance}} {{db_client_connection_pool_name}}"}}},
+				{Title: "One wait", Kind: Series, Unit: "s", Width: 8, Height: 9,
+					Description: "The mean time that a wait took. It comes on top of the operation's own duration.",
+					Queries:     []Query{{Expr: ratio(sum(s.rate(dbWaitSeconds), pool...), sum(s.rate(dbWaits), pool...)), Legend: "{{instance}} {{db_client_connection_pool_name}}"}}},
+			}},
+			{Title: "Other calls", Collapsed: true, Panels: []Panel{
+				table("Calls, most time first", "What was wrapped with Call: one row for each dependency and operation.", operations(calls, "dependency", "operation")),
+				{Title: "Errors by type", Kind: Series, Unit: "reqps", Width: 12, Height: 9, Stack: true,
+					Description: "By dependency.",
+					Queries:     []Query{{Expr: s.where(anyError).count(calls, "dependency", "error_type"), Legend: "{{dependency}} {{error_type}}"}}},
+				{Title: "Distribution of durations", Kind: Heatmap, Unit: "s", Width: 12, Height: 9,
+					Description: "All of them together.",
+					Queries:     []Query{{Expr: s.heat(calls), Legend: "{{le}}"}}},
+			}},
+		},
+	}
+}
