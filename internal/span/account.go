@@ -3,6 +3,7 @@ package span
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -50,13 +51,31 @@ func (p *Provider) Flush(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
+	return wrap("tracing: flush: ", each(ctx, *p.processors.Load(), sdktrace.SpanProcessor.ForceFlush))
+}
+
+// each calls f on all processors at once, so that one that hangs leaves the others their time, and waits for them. Only
+// our own keep to the time of ctx for certain: the others are not waited for beyond it.
+func each(ctx context.Context, processors []sdktrace.SpanProcessor, f func(sdktrace.SpanProcessor, context.Context) error) error {
+	results := make([]chan error, len(processors))
+	for i, sp := range processors {
+		results[i] = make(chan error, 1)
+		go func() { results[i] <- f(sp, ctx) }()
+	}
 	var errs []error
-	for _, sp := range *p.processors.Load() {
-		if err := sp.ForceFlush(ctx); err != nil {
+	for i, sp := range processors {
+		if _, ours := sp.(*pipeline); ours {
+			errs = append(errs, <-results[i])
+			continue
+		}
+		select {
+		case err := <-results[i]:
 			errs = append(errs, err)
+		case <-ctx.Done():
+			errs = append(errs, fmt.Errorf("processor %T: %w", sp, ctx.Err()))
 		}
 	}
-	return wrap("tracing: flush: ", errors.Join(errs...))
+	return errors.Join(errs...)
 }
 
 // ForceFlush is Flush under the SDK's name.
@@ -71,18 +90,12 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 	p.shutOnce.Do(func() {
 		p.shut.Store(true)
 		processors := *p.processors.Load()
-		errs := make([]error, len(processors))
-		done := make(chan struct{}, len(processors))
-		for i, sp := range processors { // at once, so that one that hangs leaves the others their time
-			go func() {
-				errs[i] = sp.Shutdown(ctx)
-				done <- struct{}{}
-			}()
+		after := make([]sdktrace.SpanProcessor, 0, len(p.pipelines)) // users' see nothing more; ours go on counting
+		for _, l := range p.pipelines {
+			after = append(after, l)
 		}
-		for range processors {
-			<-done
-		}
-		p.shutErr = wrap("tracing: shutdown: ", errors.Join(errs...))
+		p.processors.Store(&after)
+		p.shutErr = wrap("tracing: shutdown: ", each(ctx, processors, sdktrace.SpanProcessor.Shutdown))
 	})
 	return p.shutErr
 }

@@ -150,7 +150,7 @@ func (c *counting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	l := (*pipeline)(c)
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(l.killed, cancel)
-	err := l.next.ExportSpans(ctx, spans)
+	err := l.export(ctx, spans)
 	stop()
 	cancel()
 	lost := rejected(err, len(spans))
@@ -166,6 +166,16 @@ func (c *counting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	l.mu.Unlock()
 	say()
 	return nil
+}
+
+// export turns a panic of the exporter, which would end the program, into an error.
+func (l *pipeline) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("exporter panicked: %v", r)
+		}
+	}()
+	return l.next.ExportSpans(ctx, spans)
 }
 
 func (c *counting) Shutdown(ctx context.Context) error { return c.next.Shutdown(ctx) }

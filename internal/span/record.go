@@ -86,8 +86,13 @@ func (s *Span) record(reason string, late bool) *record {
 	r.status = s.statusLocked()
 	r.kids = int(s.kids.Load())
 	if m := s.more; m != nil {
-		r.events, r.droppedEvents = m.events, m.droppedEvents // nothing is added after the end
-		r.links, r.droppedLinks = m.links, m.droppedLinks
+		// Nothing is added after the end. The SDK tells what was dropped only beside what was kept; so do we.
+		if len(m.events) > 0 {
+			r.events, r.droppedEvents = m.events, m.droppedEvents
+		}
+		if len(m.links) > 0 {
+			r.links, r.droppedLinks = m.links, m.droppedLinks
+		}
 	}
 	s.gather(r, buf, reason)
 	return r
