@@ -51,13 +51,13 @@ type registry struct {
 // begin labels the calling goroutine as the test's. It returns nil if the
 // goroutine's test is under watch already.
 func (r *registry) begin(name string) *watch {
-	w := &watch{name: name, start: map[int64]bool{}, adopted: map[int64]bool{}}
-	me := currentGoroutine()
-	w.self, w.bubble = me.id, me.bubble
-	n := r.take(w.bubble != 0)
-	w.startErr = n.err
-	for _, g := range n.all {
-		w.start[g.id] = true
+	gs, err := readTraceback()
+	w := &watch{name: name, start: map[int64]bool{}, adopted: map[int64]bool{}, startErr: err}
+	if len(gs) > 0 {
+		w.self, w.bubble = gs[0].id, gs[0].bubble
+	}
+	for i := range gs {
+		w.start[gs[i].id] = true
 	}
 
 	r.mu.Lock()

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-var parallelRuns = flag.Int("parallel-runs", 5, "how often the 200 parallel tests run")
+var parallelRuns = flag.Int("parallel-runs", 2, "how often the 200 parallel tests run")
 
 // asChild is set in the processes that this package's tests start of
 // themselves; it names the test that is meant to run there.

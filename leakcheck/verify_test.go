@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"os/signal"
 	"runtime/pprof"
 	"strings"
 	"sync"
@@ -225,15 +223,6 @@ func TestVerifyTwiceReportsOnce(t *testing.T) {
 		Verify(f)
 		go waitFor(c)
 	}), "TestTwice")
-}
-
-func TestVerifyToleratesSignalNotify(t *testing.T) {
-	Verify(t)
-	wantNone(t, run(Config{}, "TestSignal", func(*fakeT) {
-		c := make(chan os.Signal, 1)
-		signal.Notify(c, os.Interrupt)
-		signal.Stop(c)
-	}))
 }
 
 type mainFunc func() int
