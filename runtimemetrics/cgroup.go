@@ -79,10 +79,10 @@ func (r *systemReader) findCgroup() cgroup {
 		dir, top := m.dir(r.root, p)
 		// A level may lack the controller (rootless containers, delegated
 		// slices): the nearest above that has it is the one that accounts.
-		for dir != top && !exists(dir+"/"+probe) {
+		for len(dir) > len(top) && !exists(dir+"/"+probe) {
 			dir = path.Dir(dir)
 		}
-		if !exists(dir + "/" + probe) {
+		if !exists(dir+"/"+probe) || isRoot(dir, v2) {
 			return controller{}, "", false
 		}
 		return controller{v2: v2, dir: dir}, top, true
@@ -90,9 +90,10 @@ func (r *systemReader) findCgroup() cgroup {
 	if k, top, ok := locate("cpu", "cpu.stat"); ok {
 		k.stat = source{path: k.dir + "/cpu.stat"}
 		for _, dir := range upward(k.dir, top) {
-			if k.v2 {
+			switch {
+			case k.v2 && exists(dir+"/cpu.max"):
 				k.levels = append(k.levels, level{limit: source{path: dir + "/cpu.max"}})
-			} else {
+			case !k.v2 && exists(dir+"/cpu.cfs_quota_us"):
 				k.levels = append(k.levels, level{
 					limit:  source{path: dir + "/cpu.cfs_quota_us"},
 					period: source{path: dir + "/cpu.cfs_period_us"},
@@ -118,7 +119,9 @@ func (r *systemReader) findCgroup() cgroup {
 		if k.v2 {
 			k.events = source{path: k.dir + "/memory.events"}
 			for _, dir := range upward(k.dir, top) {
-				k.levels = append(k.levels, level{limit: source{path: dir + "/memory.max"}})
+				if exists(dir + "/memory.max") {
+					k.levels = append(k.levels, level{limit: source{path: dir + "/memory.max"}})
+				}
 			}
 		} else {
 			// memory.stat has the least limit of all levels.
@@ -129,11 +132,22 @@ func (r *systemReader) findCgroup() cgroup {
 	return c
 }
 
+// isRoot reports whether dir is the root of the host's hierarchy, whose account
+// is the host's and has no limit. Some files exist only in the root, or only
+// elsewhere. (In a container "/" is the container's cgroup, so the path does not
+// tell.)
+func isRoot(dir string, v2 bool) bool {
+	if v2 {
+		return !exists(dir + "/cgroup.events")
+	}
+	return exists(dir + "/release_agent")
+}
+
 // upward lists dir and the directories above it down to top, at most 16: deeper
 // trees are not built by anyone, and each level is a file to read.
 func upward(dir, top string) []string {
 	out := []string{dir}
-	for dir != top && len(out) < 16 && len(dir) > len(top) {
+	for len(dir) > len(top) && len(out) < 16 {
 		dir = path.Dir(dir)
 		out = append(out, dir)
 	}
@@ -148,7 +162,7 @@ type mount struct{ root, point string }
 // cgroup namespace p is "/"; without one, the mount shows only the container's
 // part of the tree, and p is to be read from there.
 func (m mount) dir(root, p string) (dir, top string) {
-	top = root + m.point
+	top = path.Clean(root + m.point)
 	rel := p
 	switch {
 	case m.root == "/":
@@ -211,6 +225,9 @@ func parseMounts(b []byte) map[string]mount {
 			continue
 		}
 		m := mount{unescape(fields[3]), unescape(fields[4])}
+		if !path.IsAbs(m.point) {
+			continue
+		}
 		switch string(kind[0]) {
 		case "cgroup2":
 			if _, ok := out[""]; !ok {
