@@ -155,4 +155,3 @@ func (p *Provider) Scope(name string, opts ...trace.TracerOption) *Scope {
 	p.scopes[is] = t
 	return t
 }
-
