@@ -367,10 +367,13 @@ func (c *census) inherited(g *goroutine, watches []*watch) (label string, ok boo
 				return w.label, true
 			}
 		}
-		if p := c.byID[id]; p != nil {
-			if label, ok = c.owner[p]; ok {
-				return label, true
-			}
+		p := c.byID[id]
+		if label, ok = c.owner[p]; p == nil || !ok {
+			continue
+		}
+		older := slices.ContainsFunc(watches, func(w *watch) bool { return w.label == label && w.start[g.id] })
+		if !older {
+			return label, true
 		}
 	}
 	return "", false
@@ -382,7 +385,7 @@ func namedAfter(g *goroutine, watches []*watch) (label string, ok bool) {
 	var found []*watch
 	for _, w := range watches {
 		test, _, _ := strings.Cut(w.name, "/")
-		if w.start[g.id] || g.id == w.self || w.startErr != nil || !g.inTest(test) {
+		if w.start[g.id] || g.id == w.self || w.startErr != nil || g.bubble != w.bubble && w.bubble != 0 || !g.inTest(test) {
 			continue
 		}
 		// On one goroutine the last that began is the innermost. What ended

@@ -81,7 +81,8 @@ func (c Config) leftOf(n *census, w *watch, me int64) (own, orphans []*goroutine
 		label, owned := n.owner[g]
 		switch {
 		case g.id == me || g.id == w.self || n.reported[g.id]:
-		case w.bubble != 0 && g.bubble != w.bubble && !owned:
+		case w.bubble != 0 && g.bubble != w.bubble && g.id != 0:
+			// What starts in a bubble stays in it.
 		case !owned:
 			if !w.start[g.id] && g.id != 0 && !n.foreign(g, w.start, w.self) && !c.mayLive(g) && !bodyOpen(g) {
 				orphans = append(orphans, g)

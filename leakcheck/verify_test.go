@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"runtime/pprof"
 	"strings"
 	"sync"
@@ -77,7 +78,14 @@ func wantNone(t *testing.T, failures []string) {
 	}
 }
 
-func waitFor(c chan struct{}) { <-c }
+func waitFor(c chan struct{}) { <-c } // position 1
+
+// position returns "verify_test.go:82" for the line that is marked so.
+func position(n int) string {
+	text, _ := os.ReadFile("verify_test.go")
+	before, _, _ := strings.Cut(string(text), fmt.Sprintf(" // position %d\n", n))
+	return fmt.Sprintf("verify_test.go:%d", strings.Count(before, "\n")+1)
+}
 
 func TestVerifyNamesTestCreatorAndBlockingLine(t *testing.T) {
 	Verify(t)
@@ -85,12 +93,12 @@ func TestVerifyNamesTestCreatorAndBlockingLine(t *testing.T) {
 	defer close(c)
 	got := run(Config{}, "TestShop", func(*fakeT) {
 		for range 2 {
-			go waitFor(c)
+			go waitFor(c) // position 2
 		}
 	})
 	wantOne(t, got, "TestShop left 2 goroutines behind [chan receive]",
-		"blocked in  github.com/loadline-go/loadline/leakcheck.waitFor", "verify_test.go:82",
-		"created by  github.com/loadline-go/loadline/leakcheck.TestVerifyNames")
+		"blocked in  github.com/loadline-go/loadline/leakcheck.waitFor", position(1),
+		"created by  github.com/loadline-go/loadline/leakcheck.TestVerifyNames", position(2))
 }
 
 func TestVerifyPassesACleanTestAtOnce(t *testing.T) {
@@ -213,6 +221,16 @@ func TestVerifyRefusesAConfigThatCannotWork(t *testing.T) {
 	Verify(t)
 	got := run(Config{Ignore: []string{""}, Patience: -1}, "TestConfig", func(*fakeT) {})
 	wantOne(t, got, "Config.Ignore[0]: is empty", "Config.Patience: -1ns is negative")
+}
+
+func TestVerifyDoesNotReportWhatWasThereBefore(t *testing.T) {
+	Verify(t)
+	c := make(chan struct{})
+	defer close(c)
+	began := make(chan bool)
+	go func() { close(began); waitFor(c) }()
+	<-began
+	wantNone(t, run(Config{}, t.Name()+"/fake", func(*fakeT) {}))
 }
 
 func TestVerifyTwiceReportsOnce(t *testing.T) {
