@@ -55,6 +55,11 @@ func run(rounds int, benchTime time.Duration, only string, instructions bool) er
 	if err != nil {
 		return err
 	}
+	for _, m := range all {
+		if !slices.ContainsFunc(edges, func(e edge) bool { return e.group == m.group }) {
+			return fmt.Errorf("Benchmark%s has no table", m.group)
+		}
+	}
 	if len(all) == 0 {
 		return fmt.Errorf("no benchmark is called %s", only)
 	}
@@ -65,8 +70,8 @@ func run(rounds int, benchTime time.Duration, only string, instructions bool) er
 			for _, cpus := range m.cpus() {
 				err := bench(binary, m.pattern(), benchTime.String(), cpus, func(_ string, values map[string]float64) {
 					for unit, v := range values {
-						if cpus != 1 && unit == "ns/op" {
-							unit = "ns/op, 2 CPUs"
+						if cpus != 1 {
+							unit += twoCPUs
 						}
 						m.values[unit] = append(m.values[unit], v)
 					}
@@ -87,6 +92,8 @@ func run(rounds int, benchTime time.Duration, only string, instructions bool) er
 	printTables(os.Stdout, all)
 	return nil
 }
+
+const twoCPUs = ", 2 CPUs" // ends the units of what was measured with -cpu 2
 
 // measured is one peer at one edge.
 type measured struct {
@@ -175,73 +182,71 @@ func valgrind(binary, pattern string, n int) (float64, error) {
 	return 0, fmt.Errorf("valgrind: %s: %v\n%s", pattern, err, out)
 }
 
-// reference is the peer whose overhead the others' is compared with.
-var reference = map[string]string{
-	"Server": "otelhttp", "ServerParallel": "otelhttp", "Loopback": "otelhttp", "Transport": "otelhttp",
-	"SQL": "uptrace",
+// edges are the benchmarks in the order of the tables. The overheads at an edge
+// are compared with those of the reference, or whole figures with the first row's.
+var edges = []edge{
+	{group: "Server", title: "A request through the server's middleware", reference: "otelhttp"},
+	{group: "ServerParallel", title: "The same on all processors at once", reference: "otelhttp"},
+	{group: "Loopback", title: "A request over a loopback connection, with the client's share", reference: "otelhttp"},
+	{group: "Transport", title: "A request out", reference: "otelhttp"},
+	{group: "SQL", title: "A query of one row", reference: "uptrace"},
+	{group: "Log", title: "A log record in a sampled trace"},
+	{group: "Business", title: "An update of a business metric"},
+	{group: "Scrape", title: "A scrape of 100 routes with 5 statuses"},
 }
 
+type edge struct{ group, title, reference string }
+
 func printTables(w io.Writer, all []*measured) {
-	fmt.Fprintf(w, "%s, %s/%s, %d CPUs. CPU time and allocations per operation, medians; overhead is what comes on top of the first row.\n",
+	fmt.Fprintf(w, "%s, %s/%s, %d CPUs. CPU time of the whole process for one operation, medians.\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
-	for len(all) > 0 {
-		n := slices.IndexFunc(all, func(m *measured) bool { return m.group != all[0].group })
-		if n < 0 {
-			n = len(all)
+	for _, e := range edges {
+		var group []*measured
+		for _, m := range all {
+			if m.group == e.group {
+				group = append(group, m)
+			}
 		}
-		printTable(w, all[:n])
-		all = all[n:]
+		if len(group) > 0 {
+			e.print(w, group)
+		}
 	}
 }
 
-func printTable(w io.Writer, group []*measured) {
+func (e edge) print(w io.Writer, group []*measured) {
 	first := group[0]
-	ref, hasRef := reference[first.group]
-	_, counted := first.median("instructions/op")
-	_, parallel := first.median("ns/op, 2 CPUs")
-	_, page := first.median("page-B")
-
-	header := []string{first.group, "CPU ns", "overhead"}
-	if hasRef {
-		header = append(header, "of "+ref+"'s")
+	header := []string{e.title, "CPU ns"}
+	if e.reference != "" {
+		header = append(header, "above "+first.peer, "of "+e.reference+"'s")
 	} else {
 		header = append(header, "of the first")
 	}
-	if counted {
-		header = append(header, "instructions")
+	units := []string{"B/op", "allocs/op"}
+	names := []string{"bytes", "allocations"}
+	for _, c := range [][2]string{{"page-B", "page bytes"}, {"instructions/op", "instructions"}, {"cpu-ns/op" + twoCPUs, "CPU ns on two"}} {
+		if _, ok := first.median(c[0]); ok {
+			units, names = append([]string{c[0]}, units...), append([]string{c[1]}, names...)
+		}
 	}
-	if parallel {
-		header = append(header, "ns, 1 CPU", "ns, 2 CPUs")
-	}
-	if page {
-		header = append(header, "page")
-	}
-	header = append(header, "bytes", "allocations")
+	header = append(header, names...)
 	fmt.Fprintf(w, "\n| %s |\n|---%s|\n", strings.Join(header, " | "), strings.Repeat("|--:", len(header)-1))
 
 	base, _ := first.median("cpu-ns/op")
 	for _, m := range group {
 		cpu, _ := m.median("cpu-ns/op")
-		row := []string{m.peer, number(cpu), number(cpu - base)}
+		row := []string{m.peer, number(cpu)}
 		switch {
-		case !hasRef:
+		case e.reference == "":
 			row = append(row, fmt.Sprintf("%.2f", cpu/base))
 		case m == first:
-			row[2] = ""
-			row = append(row, "")
+			row = append(row, "", "")
 		default:
-			row = append(row, m.ofReference(group, ref, cpu-base, base))
+			row = append(row, number(cpu-base), m.ofReference(group, e.reference, cpu-base, base))
 		}
-		if counted {
-			row = append(row, m.cell("instructions/op"))
+		for _, unit := range units {
+			v, _ := m.median(unit)
+			row = append(row, number(v))
 		}
-		if parallel {
-			row = append(row, m.cell("ns/op"), m.cell("ns/op, 2 CPUs"))
-		}
-		if page {
-			row = append(row, m.cell("page-B"))
-		}
-		row = append(row, m.cell("B/op"), m.cell("allocs/op"))
 		fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
 	}
 }
@@ -260,14 +265,6 @@ func (m *measured) ofReference(group []*measured, ref string, overhead, base flo
 		}
 	}
 	return ""
-}
-
-func (m *measured) cell(unit string) string {
-	v, ok := m.median(unit)
-	if !ok {
-		return ""
-	}
-	return number(v)
 }
 
 // number prints three significant digits, or all of the whole part.
