@@ -76,23 +76,29 @@ func run(args []string, stdout, stderr io.Writer) error {
 // generate returns the content of every file by its path below the folder.
 func generate(c plan.Config) (map[string]string, error) {
 	files := map[string]string{
-		"prometheus/recording.yaml": rulesFile(c, func(g plan.Group) bool { return len(g.Alerts) == 0 }),
-		"prometheus/alerts.yaml":    rulesFile(c, func(g plan.Group) bool { return len(g.Alerts) > 0 }),
-		"testdata/alerts_test.yaml": ruleTests("1m", func(s plan.Scenario) bool { return !s.Native && !s.Days }),
-		"testdata/days_test.yaml":   ruleTests("15m", func(s plan.Scenario) bool { return s.Days }),
-		"testdata/native_test.yaml": ruleTests("1m", func(s plan.Scenario) bool { return s.Native }),
-		"testdata/queries.yaml":     queriesFile(c),
-		"runbooks/README.md":        runbookIndex(c),
+		"prometheus/recording.yaml":      rulesFile(c, func(g plan.Group) bool { return len(g.Alerts) == 0 }),
+		"prometheus/alerts.yaml":         rulesFile(c, func(g plan.Group) bool { return len(g.Alerts) > 0 }),
+		"testdata/alerts_test.yaml":      ruleTests("1m", func(s plan.Scenario) bool { return !s.Native && !s.Days }),
+		"testdata/days_test.yaml":        ruleTests("15m", func(s plan.Scenario) bool { return s.Days }),
+		"testdata/native_test.yaml":      ruleTests("1m", func(s plan.Scenario) bool { return s.Native }),
+		"testdata/queries.yaml":          queriesFile(c),
+		"alertmanager/alertmanager.yaml": alertmanager(),
+		"runbooks/README.md":             runbookIndex(c),
 	}
 	for _, a := range c.Alerts() {
 		files["runbooks/"+a.Name+".md"] = runbook(c, a)
 	}
+	pages := map[string]string{}
 	for _, d := range c.Dashboards() {
 		json, err := grafana(d)
 		if err != nil {
 			return nil, fmt.Errorf("dashboard %s: %w", d.UID, err)
 		}
 		files["grafana/"+d.UID+".json"] = json
+		pages[d.UID] = json
+	}
+	for name, content := range kubernetes(c, pages) {
+		files["kubernetes/"+name] = content
 	}
 	return files, nil
 }

@@ -1,0 +1,26 @@
+package plan
+
+// An Inhibition keeps alerts quiet while another one says it all.
+type Inhibition struct {
+	Why    string
+	Source string // matcher of the alert that speaks
+	Target []string
+	Equal  []string // labels that both have alike
+}
+
+// Inhibitions returns who keeps whom quiet. No cause keeps a page about users
+// quiet: a cause that is known is no reason to let them wait.
+func Inhibitions() []Inhibition {
+	return []Inhibition{
+		{"What pages also tells of the ticket for the same thing.",
+			`severity="critical"`, []string{`severity=~"warning|info"`}, []string{"cluster", "namespace", "job", "instance", "category"}},
+		{"Of a service that is gone, nothing else is news.",
+			`alertname=~"ServiceDown|ServiceVanished"`, []string{`alertname!~"ServiceDown|ServiceVanished|Watchdog"`}, perJob},
+		{"Of an instance that is gone, nothing else is news.",
+			`alertname="TargetDown"`, []string{`alertname!~"TargetDown|ServiceDown|ServiceVanished|Watchdog"`, `instance=~".+"`}, perInstance},
+		{"Throttling that hurts is why goroutines wait.",
+			`alertname="CPUThrottledHurting"`, []string{`alertname=~"GoSchedulerLatencyHigh|GoCPUSaturated|CPUThrottled"`}, perInstance},
+		{"Memory that runs out now is more than memory that runs out later.",
+			`alertname=~"ContainerOOMImminent|GoGCDeathSpiral"`, []string{`alertname=~"ContainerMemoryNearLimit|GoMemoryNearLimit|GoGCCPUHigh|MemoryExhaustionPredicted|GoHeapLeakSuspected"`}, perInstance},
+	}
+}
