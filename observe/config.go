@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"math"
 	"net"
+	"net/url"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -12,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/loadline-go/loadline/runtimemetrics"
 	"github.com/loadline-go/loadline/tracing"
 )
 
@@ -78,7 +82,8 @@ type Config struct {
 	adminFixed bool // AdminAddr was asked for
 }
 
-// withDefaults returns c with every field set, or all that is wrong with it.
+// withDefaults returns c with every field set, and all that is wrong with it,
+// a line for each field. What is wrong inside Tracing is left to its provider.
 func (c Config) withDefaults() (Config, error) {
 	var errs []error
 	wrong := func(field, format string, a ...any) {
@@ -102,8 +107,10 @@ func (c Config) withDefaults() (Config, error) {
 	}
 
 	c.adminFixed = c.AdminAddr != ""
+	adminPort := "Config.AdminAddr"
 	if !c.adminFixed {
-		host, port := os.Getenv("OTEL_EXPORTER_PROMETHEUS_HOST"), os.Getenv("OTEL_EXPORTER_PROMETHEUS_PORT")
+		const hostVar, portVar = "OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT"
+		host, port := strings.TrimSpace(os.Getenv(hostVar)), strings.TrimSpace(os.Getenv(portVar))
 		c.adminFixed = host != "" || port != ""
 		if host == "" {
 			host = defaultAdminHost
@@ -111,13 +118,13 @@ func (c Config) withDefaults() (Config, error) {
 		if port == "" {
 			port = defaultAdminPort
 		}
-		c.AdminAddr = net.JoinHostPort(host, port)
+		c.AdminAddr, adminPort = net.JoinHostPort(host, port), portVar
 	}
 	if c.AdminAddr != Off {
 		if _, port, err := net.SplitHostPort(c.AdminAddr); err != nil {
 			wrong("AdminAddr", "%q: want host:port, :port or %q", clip(c.AdminAddr, 80), Off)
 		} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-			wrong("AdminAddr", "%q: the port is not a number from 0 to 65535", clip(c.AdminAddr, 80))
+			errs = append(errs, fmt.Errorf("%s: %q: the port is not a number from 0 to 65535", adminPort, clip(c.AdminAddr, 80)))
 		}
 	}
 
@@ -127,16 +134,19 @@ func (c Config) withDefaults() (Config, error) {
 	case c.MaxSeries == 0:
 		c.MaxSeries = 2000
 	}
-	known := own()
-	for name, bounds := range c.Buckets {
+	known := All()
+	for _, name := range slices.Sorted(maps.Keys(c.Buckets)) {
+		bounds := c.Buckets[name]
 		i := slices.IndexFunc(known, func(d Description) bool { return d.Name == name })
 		switch {
-		case i < 0 || known[i].Buckets == nil:
+		case i < 0 || known[i].Kind != runtimemetrics.Histogram:
 			wrong("Buckets", "%q is no histogram of observe.All", clip(name, 80))
+		case !slices.ContainsFunc(own(), func(d Description) bool { return d.Name == name }):
+			wrong("Buckets", "%s: its bounds are the runtime's and fixed", name)
 		case len(bounds) == 0:
 			wrong("Buckets", "%s: no bounds", name)
 		case !ascending(bounds):
-			wrong("Buckets", "%s: %v is not ascending", name, bounds)
+			wrong("Buckets", "%s: %v are not finite numbers in ascending order", name, bounds)
 		}
 	}
 	switch {
@@ -172,9 +182,10 @@ func (c Config) withDefaults() (Config, error) {
 	return c, errors.Join(errs...)
 }
 
+// ascending tells whether bounds can be those of classic buckets.
 func ascending(bounds []float64) bool {
 	for i, b := range bounds {
-		if b != b || i > 0 && b <= bounds[i-1] { // b != b: NaN
+		if math.IsNaN(b) || math.IsInf(b, 0) || i > 0 && b <= bounds[i-1] {
 			return false
 		}
 	}
@@ -182,11 +193,16 @@ func ascending(bounds []float64) bool {
 }
 
 // resourceAttribute reads one attribute of OTEL_RESOURCE_ATTRIBUTES,
-// "key=value,key=value"; what is malformed there is the trace provider's to report.
+// "key=value,key=value", percent-encoded; what is malformed there is the trace
+// provider's to report.
 func resourceAttribute(key string) string {
 	for pair := range strings.SplitSeq(os.Getenv("OTEL_RESOURCE_ATTRIBUTES"), ",") {
 		if k, v, ok := strings.Cut(pair, "="); ok && strings.TrimSpace(k) == key {
-			return strings.TrimSpace(v)
+			v = strings.TrimSpace(v)
+			if plain, err := url.PathUnescape(v); err == nil {
+				return plain
+			}
+			return v
 		}
 	}
 	return ""

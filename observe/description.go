@@ -92,9 +92,27 @@ var (
 		Help:   "Time goroutines spent waiting for a connection of a pool.",
 		Labels: []string{"db_client_connection_pool_name"},
 	}
+	rpcDuration = Description{
+		Name: "rpc_client_call_duration_seconds", OTel: "rpc.client.call.duration", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of remote procedure calls, from the client spans of instrumented libraries.",
+		Labels:  []string{"rpc_system_name", "rpc_method", "server_address", "error_type"},
+		Buckets: requestSeconds,
+	}
+	messagingDuration = Description{
+		Name: "messaging_client_operation_duration_seconds", OTel: "messaging.client.operation.duration", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of sending, receiving and settling messages, from the spans of instrumented libraries.",
+		Labels:  []string{"messaging_system", "messaging_operation_name", "messaging_destination_name", "error_type"},
+		Buckets: requestSeconds,
+	}
+	messagingProcess = Description{
+		Name: "messaging_process_duration_seconds", OTel: "messaging.process.duration", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of processing messages, from the consumer spans of instrumented libraries.",
+		Labels:  []string{"messaging_system", "messaging_operation_name", "messaging_destination_name", "error_type"},
+		Buckets: requestSeconds,
+	}
 	dependencyDuration = Description{
 		Name: "observe_dependency_duration_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
-		Help:    "Time of the calls made through Call, by dependency and operation.",
+		Help:    "Time of calls of any other dependency: those made through Call, and client spans that name only their peer.",
 		Labels:  []string{"dependency", "operation", "error_type"},
 		Buckets: requestSeconds,
 	}
@@ -150,7 +168,7 @@ func own() []Description {
 		serverDuration, serverActive, serverRequestBody, serverResponseBody, serverStream, serverPanics,
 		clientDuration,
 		dbDuration, dbConnections, dbConnectionsMax, dbWaits, dbWaitSeconds,
-		dependencyDuration,
+		rpcDuration, messagingDuration, messagingProcess, dependencyDuration,
 		logRecords, ready, checkUp,
 		dropped, seriesOverflow, buildInfo,
 	}

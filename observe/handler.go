@@ -92,7 +92,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	s := h.server
 	q := &request{server: s, w: w, r: r}
-	s.tel.provider.Begin(&q.span, r.Context(), span.Options{
+	s.tel.provider.Begin(&q.span, s.propagator.ExtractBaggage(r.Context(), r.Header), span.Options{
 		Name: methods[methodIndex(r.Method)], Kind: trace.SpanKindServer, Start: start,
 		Remote: span.ParseTraceparent(r.Header), Describer: q, Scope: s.tel.scope,
 	})
@@ -210,7 +210,7 @@ func (q *request) end(start time.Time, p any, broke bool) {
 	if p != nil && panicked {
 		q.span.RecordError(fmt.Errorf("panic: %v", p))
 	}
-	q.span.Finish(span.Outcome{End: end, Failed: status >= 500, Panicked: panicked, Route: series.spanName})
+	q.span.Finish(span.Outcome{End: end, Failed: status >= 500, Panicked: panicked, Stream: stream, Route: series.spanName})
 
 	if panicked {
 		route.panics.Inc()

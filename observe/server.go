@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/loadline-go/loadline/internal/span"
 )
 
 // unmatched is the route of requests that no pattern matched.
@@ -59,6 +61,7 @@ type server struct {
 	panics                                      *vec[prometheus.Counter]
 	active                                      [len(methods)][len(schemes)]prometheus.Gauge
 	routes                                      cache[string, *route]
+	propagator                                  span.Propagator
 	hint                                        sync.Once
 }
 
@@ -71,6 +74,7 @@ func newServer(t *Telemetry) *server {
 		responseBody: m.histogram(serverResponseBody),
 		stream:       m.histogram(serverStream),
 		panics:       m.counter(serverPanics),
+		propagator:   t.config.Tracing.Propagator(),
 	}
 	active := m.gauge(serverActive)
 	for i, method := range methods {

@@ -38,6 +38,7 @@ type Telemetry struct {
 	client           *client
 	databaseDuration *vec[*timing]
 	calls            *calls
+	dependencies     *dependencies
 	pools            *pools
 	logCounts        *logCounts
 	losses           *losses
@@ -80,6 +81,11 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 
 	t.metrics = newMetrics(config.MaxSeries, config.Buckets, config.Logger)
 	t.losses = newLosses()
+	if theirs := config.Tracing.OnEnd; theirs != nil {
+		config.Tracing.OnEnd = func(s *span.Span) { t.dependencies.ended(s); theirs(s) }
+	} else {
+		config.Tracing.OnEnd = func(s *span.Span) { t.dependencies.ended(s) }
+	}
 	if t.provider, err = tracing.NewProvider(ctx, config.Tracing); err != nil {
 		return nil, err
 	}
@@ -98,6 +104,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	t.client = newClient(t)
 	t.calls = &calls{duration: t.metrics.histogram(dependencyDuration)}
 	t.databaseDuration = t.metrics.histogram(dbDuration)
+	t.dependencies = newDependencies(t)
 	t.pools = newPools()
 	t.logCounts = newLogCounts(t.metrics)
 	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval}

@@ -1,0 +1,149 @@
+package observe
+
+import (
+	"strconv"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/loadline-go/loadline/internal/span"
+)
+
+// dependencies turns the client, producer and consumer spans of other
+// libraries into durations, sampled or not. Whatever is instrumented with
+// OpenTelemetry (otelgrpc, redisotel, otelpgx, ...) is thus measured like what
+// we wrap ourselves, without an adapter for each.
+type dependencies struct {
+	tel                      *Telemetry
+	rpc, messaging, consumed *vec[*timing]
+	found                    cache[dependencyKey, *timing]
+}
+
+// dependencyKey has the label values in the order of the metric that kind names.
+type dependencyKey struct {
+	kind   dependencyKind
+	values [5]string
+}
+
+type dependencyKind uint8
+
+const (
+	toDatabase dependencyKind = iota
+	toHTTP
+	toRPC
+	toQueue
+	fromQueue
+	toOther
+)
+
+func newDependencies(t *Telemetry) *dependencies {
+	return &dependencies{
+		tel:       t,
+		rpc:       t.metrics.histogram(rpcDuration),
+		messaging: t.metrics.histogram(messagingDuration),
+		consumed:  t.metrics.histogram(messagingProcess),
+	}
+}
+
+// ended is called for every span that ends.
+func (d *dependencies) ended(s *span.Span) {
+	if s.Describer() != nil { // one of ours, measured where it ends
+		return
+	}
+	switch s.SpanKind() {
+	case trace.SpanKindClient, trace.SpanKindProducer, trace.SpanKindConsumer:
+	default:
+		return
+	}
+	key, ok := describeDependency(s)
+	if !ok {
+		return
+	}
+	t, found := d.found.get(key)
+	if !found {
+		var exact bool
+		if t, exact = d.timing(key); exact {
+			d.found.add(key, t)
+		}
+	}
+	t.observeFor(s.Duration(), s.EndTime(), exemplar(s))
+}
+
+func (d *dependencies) timing(k dependencyKey) (*timing, bool) {
+	v := k.values
+	switch k.kind {
+	case toDatabase:
+		return d.tel.databaseDuration.with(v[0], v[1], v[2], v[3])
+	case toHTTP:
+		return d.tel.client.duration.with(v[0], v[1], v[2], v[3], v[4])
+	case toRPC:
+		return d.rpc.with(v[0], v[1], v[2], v[3])
+	case toQueue:
+		return d.messaging.with(v[0], v[1], v[2], v[3])
+	case fromQueue:
+		return d.consumed.with(v[0], v[1], v[2], v[3])
+	}
+	return d.tel.calls.duration.with(v[0], v[1], v[2])
+}
+
+// describeDependency reads the attributes of the semantic conventions, the
+// stable names first and then those that libraries still use. A span without
+// any says too little to be a dependency.
+func describeDependency(s *span.Span) (k dependencyKey, ok bool) {
+	get := func(keys ...attribute.Key) string {
+		for _, key := range keys {
+			if v, ok := s.Lookup(key); ok {
+				if v.Type() == attribute.INT64 {
+					return strconv.FormatInt(v.AsInt64(), 10)
+				}
+				return clip(v.AsString(), 255)
+			}
+		}
+		return ""
+	}
+	failed := get("error.type")
+	if failed == "" && s.Status().Code == codes.Error {
+		failed = "_OTHER"
+	}
+	host := func() string { return get("server.address", "net.peer.name", "network.peer.address") }
+
+	if system := get("db.system.name", "db.system"); system != "" {
+		return dependencyKey{toDatabase, [5]string{system, get("db.namespace", "db.name"), or(get("db.operation.name", "db.operation"), s.Name()), failed}}, true
+	}
+	if system := get("messaging.system"); system != "" {
+		k := dependencyKey{toQueue, [5]string{system, or(get("messaging.operation.name", "messaging.operation.type", "messaging.operation"), s.Name()), get("messaging.destination.template", "messaging.destination.name", "messaging.destination"), failed}}
+		if s.SpanKind() == trace.SpanKindConsumer {
+			k.kind = fromQueue
+		}
+		return k, true
+	}
+	if s.SpanKind() == trace.SpanKindConsumer {
+		return k, false
+	}
+	if system := get("rpc.system.name", "rpc.system"); system != "" {
+		method := get("rpc.method")
+		if service := get("rpc.service"); service != "" {
+			method = service + "/" + method
+		}
+		return dependencyKey{toRPC, [5]string{system, or(method, s.Name()), host(), failed}}, true
+	}
+	if method := get("http.request.method", "http.method"); method != "" {
+		status := get("http.response.status_code", "http.status_code")
+		if failed == "_OTHER" && status >= "400" {
+			failed = status
+		}
+		return dependencyKey{toHTTP, [5]string{methods[methodIndex(method)], host(), get("server.port", "net.peer.port"), status, failed}}, true
+	}
+	if name := or(get("peer.service"), host()); name != "" {
+		return dependencyKey{toOther, [5]string{name, s.Name(), failed}}, true
+	}
+	return k, false
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return clip(b, 255)
+}
