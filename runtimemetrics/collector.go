@@ -40,19 +40,24 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	var v view
 	c.reader.read(&v.Snapshot)
 	c.Sampler.look(&v)
+	v.emit(ch)
+}
+
+// emit sends every metric that has a source.
+func (v *view) emit(ch chan<- prometheus.Metric) {
 	var created *timestamppb.Timestamp
 	if !v.Process.Started.IsZero() {
 		created = timestamppb.New(v.Process.Started)
 	}
 	for _, m := range exported() {
 		if m.distribution != nil {
-			if d := m.distribution(&v); d.Known() {
+			if d := m.distribution(v); d.Known() {
 				ch <- &histogramMetric{m.desc, *d, created}
 			}
 			continue
 		}
 		for i := range m.series {
-			if value := m.series[i].value(&v); Known(value) {
+			if value := m.series[i].value(v); Known(value) {
 				ch <- &valueMetric{m.desc, m.Kind, m.pairs[i], value}
 			}
 		}

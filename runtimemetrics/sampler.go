@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -24,9 +23,9 @@ type Sampler struct {
 	// with the default interval is five minutes.
 	Keep int
 
-	// Probe is the mean time between two wake-up probes. It is jittered by a
-	// half, so that it does not beat with periodic work. While probes are late
-	// it is ten times denser. Negative is off. Default 100 ms.
+	// Probe is the mean time between two wake-up probes, jittered by a half.
+	// After one that was more than 10 ms late they come ten times denser for 2 s.
+	// Negative is off. Default 100 ms.
 	Probe time.Duration
 
 	// MemoryLimitShare, when above 0, keeps GOMEMLIMIT at this share of the
@@ -49,54 +48,28 @@ type Sampler struct {
 	cost   samplerCost
 }
 
-// samplerCost is the time Run spent awake, which is what it costs at most.
+// samplerCost is what Run did, and the time it was awake for it.
 type samplerCost struct {
-	sampling, probing time.Duration
 	running           bool
+	sampling, probing time.Duration
+	samples, probes   uint64
 }
 
 const (
 	defaultInterval = 5 * time.Second
 	defaultKeep     = 61
 	defaultProbe    = 100 * time.Millisecond
-
-	// lateProbe is what a busy but healthy process stays under: an idle Linux
-	// timer fires within 0.1 ms, a full time slice of the Go scheduler is 10 ms.
-	lateProbe = 10 * time.Millisecond
-	// denseFor keeps the probe dense after the last late one, long enough to
-	// see the end of an illness that comes in bursts of the cgroup's 100 ms.
-	denseFor = 2 * time.Second
-	denser   = 10
 )
 
 // Run samples until ctx is done. The first sample is taken at once, the last
-// when ctx ends. A second Run while the first goes on would count everything
-// twice; it is the program's mistake and panics.
+// when ctx ends. On Linux Run holds about twenty descriptors of /proc and the
+// cgroup meanwhile. A Sampler runs once: a second Run is the program's mistake
+// and panics.
 func (s *Sampler) Run(ctx context.Context) {
 	if s == nil {
 		return
 	}
-	interval, probe := s.Interval, s.Probe
-	if interval <= 0 {
-		interval = defaultInterval
-	}
-	if probe == 0 {
-		probe = defaultProbe
-	}
-	s.mu.Lock()
-	if s.ring != nil {
-		s.mu.Unlock()
-		panic("runtimemetrics: Sampler.Run called twice")
-	}
-	keep := s.Keep
-	if keep <= 0 {
-		keep = defaultKeep
-	}
-	s.ring = make([]Snapshot, max(keep, 2))
-	s.wakeup = Distribution{unknown: probe < 0}
-	s.cost.running = true
-	s.mu.Unlock()
-
+	interval, probe := s.begin()
 	r := newSampleReader()
 	defer r.close()
 	limit := memoryLimiter{share: s.MemoryLimitShare}
@@ -105,23 +78,17 @@ func (s *Sampler) Run(ctx context.Context) {
 	if bad := r.missing(); len(bad) > 0 {
 		slog.Debug("runtimemetrics: not available here, so left out", "sources", bad)
 	}
+
 	now := time.Now()
 	nextSample := now.Add(interval)
-	var lateUntil time.Time
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(interval)
 	defer timer.Stop()
-	<-timer.C
 	for {
-		wake := nextSample
-		probing := false
-		if probe > 0 {
-			between := probe
-			if now.Before(lateUntil) {
-				between = max(probe/denser, time.Millisecond)
-			}
-			at := now.Add(jitter(between))
-			if at.Before(wake) {
-				wake, probing = at, true
+		wake, weight := nextSample, uint64(0)
+		if probe.mean > 0 {
+			var at time.Time
+			if at, weight = probe.next(now); at.Before(wake) {
+				wake = at
 			}
 		}
 		timer.Reset(wake.Sub(now))
@@ -132,15 +99,13 @@ func (s *Sampler) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 		now = time.Now()
-		late := now.Sub(wake)
-		if probe > 0 {
+		if probe.mean > 0 {
 			// The timer of a sample is as good a probe as any.
-			if late > lateProbe {
-				lateUntil = now.Add(denseFor)
-			}
-			s.probed(late)
+			late := now.Sub(wake)
+			probe.woke(now, late)
+			s.probed(late, weight)
 		}
-		if probing && now.Before(nextSample) {
+		if now.Before(nextSample) {
 			s.spent(&s.cost.probing, now)
 			continue
 		}
@@ -148,7 +113,7 @@ func (s *Sampler) Run(ctx context.Context) {
 		limit.follow(s.last())
 		s.report()
 		s.spent(&s.cost.sampling, now)
-		// After a pause of the whole process the missed samples are gone.
+		// Samples missed while the process stood still are gone.
 		now = time.Now()
 		for !nextSample.After(now) {
 			nextSample = nextSample.Add(interval)
@@ -156,12 +121,38 @@ func (s *Sampler) Run(ctx context.Context) {
 	}
 }
 
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
-
-func (s *Sampler) probed(late time.Duration) {
+// begin fills in the defaults and makes the ring.
+func (s *Sampler) begin() (time.Duration, probe) {
 	s.mu.Lock()
-	s.wakeup.Observe(late)
+	defer s.mu.Unlock()
+	if s.ring != nil {
+		panic("runtimemetrics: Sampler.Run called twice")
+	}
+	keep := s.Keep
+	if keep <= 0 {
+		keep = defaultKeep
+	}
+	s.ring = make([]Snapshot, max(keep, 2))
+	s.cost.running = true
+	p := probe{mean: s.Probe}
+	if p.mean == 0 {
+		p.mean = defaultProbe
+	}
+	if p.mean < 0 {
+		p.mean = 0
+	}
+	s.wakeup = Distribution{unknown: p.mean == 0}
+	interval := s.Interval
+	if interval <= 0 {
+		interval = defaultInterval
+	}
+	return interval, p
+}
 
+func (s *Sampler) probed(late time.Duration, weight uint64) {
+	s.mu.Lock()
+	s.wakeup.counts[gridIndex(late)] += weight
+	s.cost.probes++
 	s.mu.Unlock()
 }
 
@@ -182,6 +173,7 @@ func (s *Sampler) sample(r *reader) {
 	s.ring[s.next] = snap
 	s.next = (s.next + 1) % len(s.ring)
 	s.filled = min(s.filled+1, len(s.ring))
+	s.cost.samples++
 	s.mu.Unlock()
 }
 
@@ -256,10 +248,10 @@ func (s *Sampler) at(back int) *Snapshot {
 	return &s.ring[((s.next-1-back)%n+n)%n]
 }
 
-// seconds is one part of the cost, unknown without a running sampler.
-func (c *samplerCost) seconds(part time.Duration) float64 {
+// when guards a part of the cost: unknown without a sampler.
+func (c *samplerCost) when(value float64) float64 {
 	if !c.running {
 		return unknown
 	}
-	return part.Seconds()
+	return value
 }

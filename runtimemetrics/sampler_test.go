@@ -28,8 +28,8 @@ func TestSamplerSamplesEachInterval(t *testing.T) {
 			if d.Interval != 5*time.Second {
 				t.Errorf("an interval of %v", d.Interval)
 			}
-			if n := d.Wakeup.Count(); n < 40 || n > 70 {
-				t.Errorf("%d probes in 5 s, want about 50", n)
+			if n := d.Wakeup.Count(); n < 400 || n > 650 {
+				t.Errorf("probes that stand for %d of 10 ms in 5 s, want about 500", n)
 			}
 		}
 		if d, ok := s.Last(30 * time.Second); !ok || d.Interval != 30*time.Second {
@@ -59,4 +59,74 @@ func TestNilSamplerIsOff(t *testing.T) {
 	for range s.Deltas() {
 		t.Error("a nil Sampler has deltas")
 	}
+}
+
+func TestProbeIsDenseOnlyAfterALateOne(t *testing.T) {
+	p := probe{mean: 100 * time.Millisecond}
+	now := time.Now()
+	spread := func() (least, most time.Duration, weight uint64) {
+		least = time.Hour
+		for range 1000 {
+			wake, w := p.next(now)
+			least, most, weight = min(least, wake.Sub(now)), max(most, wake.Sub(now)), w
+		}
+		return least, most, weight
+	}
+	p.woke(now, lateProbe)
+	if least, most, weight := spread(); least < 50*time.Millisecond || most > 150*time.Millisecond || most < 140*time.Millisecond || weight != denser {
+		t.Errorf("healthy: probes after %v to %v, weight %d", least, most, weight)
+	}
+	p.woke(now, lateProbe+1)
+	if least, most, weight := spread(); least < 5*time.Millisecond || most > 15*time.Millisecond || weight != 1 {
+		t.Errorf("after a late one: probes after %v to %v, weight %d", least, most, weight)
+	}
+	now = now.Add(denseFor)
+	if least, _, _ := spread(); least < 50*time.Millisecond {
+		t.Errorf("long after a late one: a probe after %v", least)
+	}
+}
+
+func TestSamplerWithoutAProbeKnowsNoLateness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 11*time.Second)
+		defer cancel()
+		s := &Sampler{Probe: -1}
+		s.Run(ctx)
+		d, ok := s.Latest()
+		if !ok || d.Wakeup.Known() {
+			t.Errorf("Latest %t, lateness known %t", ok, d.Wakeup.Known())
+		}
+		if s.cost.samples != 4 || s.cost.probes != 0 {
+			t.Errorf("%d samples and %d probes, want one at the start, two in 11 s, one at the end", s.cost.samples, s.cost.probes)
+		}
+	})
+}
+
+func TestSamplerKeepsABoundedRing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		s := &Sampler{Keep: 3, Interval: time.Minute, Probe: -1}
+		s.Run(ctx)
+		var lengths []time.Duration
+		for d := range s.Deltas() {
+			lengths = append(lengths, d.Interval)
+		}
+		if len(lengths) != 2 || lengths[0] != time.Minute {
+			t.Errorf("kept intervals of %v", lengths)
+		}
+	})
+}
+
+func TestSecondRunPanics(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var s Sampler
+	s.Run(ctx)
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	s.Run(ctx)
 }
