@@ -27,20 +27,21 @@ func kubernetes(c plan.Config, pages map[string]string) map[string]string {
 # Are the rules or the monitor not picked up? Prometheus selects them by label:
 #   kubectl get prometheus -A -o jsonpath='{.items[*].spec.ruleSelector}'
 # The chart kube-prometheus-stack wants its release's name; overlays/ has it.
-` + yaml([]pair{{"apiVersion", "kustomize.config.k8s.io/v1beta1"}, {"kind", "Kustomization"}, {"resources", base}}),
-		"prometheusrule.yaml": header + yaml(append(object("monitoring.coreos.com/v1", "PrometheusRule", "loadline", c.Namespace, nil),
+` + yaml([]pair{{"apiVersion", "kustomize.config.k8s.io/v1beta1"}, {"kind", "Kustomization"}, {"resources", []any{"base"}}}),
+		"base/kustomization.yaml": header + yaml([]pair{{"apiVersion", "kustomize.config.k8s.io/v1beta1"}, {"kind", "Kustomization"}, {"resources", base}}),
+		"base/prometheusrule.yaml": header + yaml(append(object("monitoring.coreos.com/v1", "PrometheusRule", "loadline", c.Namespace, nil),
 			pair{"spec", []pair{{"groups", ruleGroups(c, c.Groups())}}})),
-		"servicemonitor.yaml": header + monitor(c, "ServiceMonitor", "endpoints"),
-		"podmonitor.yaml":     header + "# Instead of servicemonitor.yaml, for pods without a Service.\n" + monitor(c, "PodMonitor", "podMetricsEndpoints"),
-		"dashboards.yaml":     header + configMaps(c, pages),
+		"base/servicemonitor.yaml": header + monitor(c, "ServiceMonitor", "endpoints"),
+		"base/podmonitor.yaml":     header + "# Instead of servicemonitor.yaml, for pods without a Service.\n" + monitor(c, "PodMonitor", "podMetricsEndpoints"),
+		"base/dashboards.yaml":     header + configMaps(c, pages),
 		"overlays/kube-prometheus-stack/kustomization.yaml": header + yaml([]pair{
 			{"apiVersion", "kustomize.config.k8s.io/v1beta1"}, {"kind", "Kustomization"},
-			{"resources", []any{"../.."}},
+			{"resources", []any{"../../base"}},
 			{"labels", []any{[]pair{{"pairs", []pair{{"release", "kube-prometheus-stack"}}}}}},
 		}),
 		"overlays/grafana-operator/kustomization.yaml": header + yaml([]pair{
 			{"apiVersion", "kustomize.config.k8s.io/v1beta1"}, {"kind", "Kustomization"},
-			{"resources", []any{"../..", "grafanadashboards.yaml"}},
+			{"resources", []any{"../../base", "grafanadashboards.yaml"}},
 		}),
 		"overlays/grafana-operator/grafanadashboards.yaml": header + grafanaDashboards(c, pages),
 		"autoscaling/keda.yaml":                            header + keda(),
