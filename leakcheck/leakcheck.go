@@ -14,8 +14,10 @@ type Config struct {
 	// one of them on their stack or were created by one. A name is written as
 	// in a traceback, "example.com/shop.(*Queue).run"; a package, a type or a
 	// function stands for all that belongs to it ("example.com/shop" for the
-	// whole package, without the packages below it). Default: nothing. The
-	// goroutines that the standard library keeps on purpose need no mention.
+	// whole package, without the packages below it). A name that begins with a
+	// slash is a file or directory whose descriptors may stay open. Default:
+	// nothing. The goroutines that the standard library keeps on purpose need
+	// no mention.
 	Ignore []string
 
 	// Patience is how long what is left may stay as it is, with all of it
@@ -31,6 +33,10 @@ type Config struct {
 	// were blocked, Go 1.27.0 to 1.27.4 end the process with "fatal error:
 	// bad g->status in ready". Default: false.
 	NoProof bool
+
+	// NoDescriptors keeps the check from looking for files, pipes and
+	// listeners that were left open. Default: false.
+	NoDescriptors bool
 }
 
 // TestingT is what a check needs of a test; [testing.T], [testing.B] and

@@ -31,6 +31,12 @@ import (
 // In a synctest bubble call Verify inside the bubble; it then waits in the
 // bubble's time.
 //
+// On Linux the test also fails if it did not run in parallel with others and
+// left files, pipes or listeners open. Where a library keeps a goroutine for
+// what was not closed, the message says so: the body of a response, a sql.Rows
+// with a context that can be cancelled, a sql.Tx. Timers that have not fired
+// cannot be seen.
+//
 // One Errorf is made for each group of goroutines that were created and are
 // blocked at the same place. If the goroutines cannot be read, t fails with a
 // message that says so.
@@ -43,6 +49,12 @@ func (c Config) Verify(t TestingT) {
 	w := tests.begin(t.Name())
 	if w == nil {
 		return
+	}
+	if !c.NoDescriptors {
+		var err error
+		if w.open, err = readDescriptors(); err != nil {
+			t.Errorf("leakcheck: unknown which descriptors are open: %v", err)
+		}
 	}
 	t.Cleanup(func() {
 		t.Helper()
@@ -71,6 +83,33 @@ func (c Config) check(t TestingT, w *watch) {
 	}
 	if err != nil {
 		t.Errorf("leakcheck: unknown whether %s left goroutines: %v", w.name, err)
+	}
+	// What a goroutine has open ends with it, so one message is enough.
+	if !c.NoDescriptors && len(left) == 0 && w.open != nil {
+		c.checkDescriptors(t, w, alone)
+	}
+}
+
+func (c Config) checkDescriptors(t TestingT, w *watch, alone func() bool) {
+	t.Helper()
+	now, err := readDescriptors()
+	if err == nil {
+		fresh := false
+		for d := range now {
+			fresh = fresh || !w.open[d]
+		}
+		// Descriptors belong to the process: beside other tests nobody knows whose.
+		if !fresh || !alone() {
+			return
+		}
+		var left []string
+		left, err = c.descriptorsLeft(w.open)
+		for _, what := range left {
+			t.Errorf("leakcheck: %s left a descriptor open: %s", w.name, what)
+		}
+	}
+	if err != nil {
+		t.Errorf("leakcheck: unknown whether %s left descriptors open: %v", w.name, err)
 	}
 }
 
