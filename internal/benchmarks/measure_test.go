@@ -12,11 +12,12 @@ func measure(b *testing.B, operation func()) {
 	operation() // what happens once, at the first
 	b.ReportAllocs()
 	runtime.GC()
+	begin := exported.Load()
 	start := cpuTime()
 	for b.Loop() {
 		operation()
 	}
-	b.ReportMetric(float64(cpuTime()-start)/float64(b.N), "cpu-ns/op")
+	report(b, start, begin)
 }
 
 // measureParallel runs an operation on GOMAXPROCS goroutines, each with its own.
@@ -24,6 +25,7 @@ func measureParallel(b *testing.B, newOperation func() func()) {
 	newOperation()()
 	b.ReportAllocs()
 	runtime.GC()
+	begin := exported.Load()
 	start := cpuTime()
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
@@ -32,7 +34,16 @@ func measureParallel(b *testing.B, newOperation func() func()) {
 			operation()
 		}
 	})
+	report(b, start, begin)
+}
+
+// report adds the CPU time and, where there were any, the spans exported
+// meanwhile: as many as there should be, or else the figure is that of dropping.
+func report(b *testing.B, start time.Duration, begin int64) {
 	b.ReportMetric(float64(cpuTime()-start)/float64(b.N), "cpu-ns/op")
+	if n := exported.Load() - begin; n > 0 {
+		b.ReportMetric(float64(n)/float64(b.N), "spans/op")
+	}
 }
 
 // cpuTime is the CPU time of the process so far.

@@ -14,6 +14,7 @@ import (
 
 // startObserve starts all that a service gets by default, but for the listener.
 func startObserve(b *testing.B, s sampling) *observe.Telemetry {
+	roomForSpans(b)
 	tel, err := observe.Start(background, observe.Config{
 		Service:   "benchmarks",
 		AdminAddr: observe.Off,
