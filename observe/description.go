@@ -130,6 +130,42 @@ var (
 		Help:   "1 when the last run of a readiness check passed, else 0; absent until it ran.",
 		Labels: []string{"check"},
 	}
+	spanQueueSize = Description{
+		Name: "otel_sdk_processor_span_queue_size", OTel: "otel.sdk.processor.span.queue.size", Kind: runtimemetrics.Gauge, Unit: "{span}",
+		Help:   "Spans that wait for an exporter or are on their way.",
+		Labels: []string{"otel_component_name"},
+	}
+	spanQueueCapacity = Description{
+		Name: "otel_sdk_processor_span_queue_capacity", OTel: "otel.sdk.processor.span.queue.capacity", Kind: runtimemetrics.Gauge, Unit: "{span}",
+		Help:   "The most spans that may wait for an exporter; beyond it they are dropped and counted.",
+		Labels: []string{"otel_component_name"},
+	}
+	spansProcessed = Description{
+		Name: "otel_sdk_processor_span_processed_total", OTel: "otel.sdk.processor.span.processed", Kind: runtimemetrics.Counter, Unit: "{span}",
+		Help:   "Spans handed to an exporter, or dropped before it for the reason in error_type.",
+		Labels: []string{"otel_component_name", "error_type"},
+	}
+	spansExported = Description{
+		Name: "otel_sdk_exporter_span_exported_total", OTel: "otel.sdk.exporter.span.exported", Kind: runtimemetrics.Counter, Unit: "{span}",
+		Help:   "Spans that an exporter sent, or with an error_type could not send.",
+		Labels: []string{"otel_component_name", "error_type"},
+	}
+	tracesLive = Description{
+		Name: "observe_traces_live", Kind: runtimemetrics.Gauge, Unit: "{trace}",
+		Help: "Traces with more than one span whose spans have not all ended.",
+	}
+	tracesKeptLate = Description{
+		Name: "observe_traces_kept_late_total", Kind: runtimemetrics.Counter, Unit: "{trace}",
+		Help: "Traces that the sampler refused and that were exported because they turned out slow, failed or marked.",
+	}
+	tracesOverBudget = Description{
+		Name: "observe_traces_over_budget_total", Kind: runtimemetrics.Counter, Unit: "{trace}",
+		Help: "Traces that would have been kept late but for the budget of late traces a second.",
+	}
+	tracesEvicted = Description{
+		Name: "observe_traces_evicted_total", Kind: runtimemetrics.Counter, Unit: "{trace}",
+		Help: "Traces that gave up their waiting spans because too many were live.",
+	}
 	dropped = Description{
 		Name: "observe_dropped_total", Kind: runtimemetrics.Counter, Unit: "{item}",
 		Help:   "Telemetry that was produced and could not be delivered, by signal and reason.",
@@ -170,6 +206,8 @@ func own() []Description {
 		dbDuration, dbConnections, dbConnectionsMax, dbWaits, dbWaitSeconds,
 		rpcDuration, messagingDuration, messagingProcess, dependencyDuration,
 		logRecords, ready, checkUp,
+		spanQueueSize, spanQueueCapacity, spansProcessed, spansExported,
+		tracesLive, tracesKeptLate, tracesOverBudget, tracesEvicted,
 		dropped, seriesOverflow, buildInfo,
 	}
 }

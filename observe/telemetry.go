@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/loadline-go/loadline/internal/span"
@@ -44,9 +45,10 @@ type Telemetry struct {
 	losses           *losses
 	quiet            onceAMinute
 
-	undo     []func(context.Context) error // in the order of starting
-	shutdown sync.Once
-	ended    error
+	undo    []step // in the order of starting
+	ending  atomic.Bool
+	done    chan struct{} // closed when ended is set
+	ended   error
 }
 
 // running is the Telemetry of this process. There is one at most, because the
@@ -63,41 +65,42 @@ var running atomic.Pointer[Telemetry]
 // Start does not stop when ctx ends; Shutdown ends what it began. After Start
 // nothing returns errors: what is lost is counted in observe_dropped_total.
 func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
-	config, err = config.withDefaults()
-	if err != nil {
-		return nil, fmt.Errorf("observe: Start: %w", err)
-	}
-	t := &Telemetry{config: config, started: time.Now()}
+	config, wrong := config.withDefaults()
+	t := &Telemetry{config: config, started: time.Now(), done: make(chan struct{})}
 	if !running.CompareAndSwap(nil, t) {
 		return nil, fmt.Errorf("observe: Start: this process is already observed as %q; Shutdown that one first", running.Load().name())
 	}
-	t.begun(func(context.Context) error { running.CompareAndSwap(t, nil); return nil })
+	t.begun("running", func(context.Context) error { running.CompareAndSwap(t, nil); return nil })
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("observe: Start: %w", err)
-			t.end(context.WithoutCancel(ctx)) // what was begun can hold nothing yet that could be lost
+			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(config.ShutdownTimeout, time.Second))
+			defer cancel()
+			t.end(undo) // what was begun can hold nothing yet that could be lost
 		}
 	}()
 
+	// Metrics begin before traces, to end after them: the last ones tell what
+	// spans were lost at the end.
+	third := &thirdParty{}
+	t.begun("metrics", third.shutdown)
+	third.push, err = metricExporter(ctx)
+	wrong = errors.Join(wrong, err)
+	traces := config.Tracing
+	if wrong != nil { // the caller's own are not begun, and so not shut down
+		traces.Exporter, traces.Processors = nil, nil
+	}
+	t.provider, err = tracing.NewProvider(ctx, traces)
+	t.begun("traces", t.provider.Shutdown)
+	if wrong = errors.Join(wrong, err); wrong != nil {
+		return nil, wrong
+	}
 	t.metrics = newMetrics(config.MaxSeries, config.Buckets, config.Logger)
-	t.losses = newLosses()
-	if theirs := config.Tracing.OnEnd; theirs != nil {
-		config.Tracing.OnEnd = func(s *span.Span) { t.dependencies.ended(s); theirs(s) }
-	} else {
-		config.Tracing.OnEnd = func(s *span.Span) { t.dependencies.ended(s) }
-	}
-	if t.provider, err = tracing.NewProvider(ctx, config.Tracing); err != nil {
-		return nil, err
-	}
-	t.begun(t.provider.Shutdown)
+	t.losses = newLosses(t.provider)
 	t.scope = t.provider.Scope(scopeName)
-	t.losses.provider = t.provider
-
-	third, err := newThirdParty(ctx, t)
-	if err != nil {
+	if err := third.begin(t); err != nil {
 		return nil, err
 	}
-	t.begun(third.shutdown)
 
 	t.health = newHealth(t.metrics)
 	t.server = newServer(t)
@@ -111,7 +114,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	build, _ := t.metrics.gauge(buildInfo).with(config.Service, config.Version, runtime.Version())
 	build.Set(1)
 	t.metrics.registry.MustRegister(
-		&runtimemetrics.Collector{Sampler: t.sampler}, t.pools, t.losses,
+		&runtimemetrics.Collector{Sampler: t.sampler}, t.pools, t.losses, newAccounts(t.provider),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 
@@ -122,7 +125,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 			return nil, err
 		}
 		t.address = l.Addr().String()
-		t.begun(t.serveAdmin(l))
+		t.begun("admin", t.serveAdmin(l))
 	}
 
 	sampling, stop := context.WithCancel(context.Background())
@@ -131,7 +134,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		defer close(stopped)
 		t.sampler.Run(sampling)
 	}()
-	t.begun(func(context.Context) error { stop(); <-stopped; return nil })
+	t.begun("sampler", func(context.Context) error { stop(); <-stopped; return nil })
 
 	t.setGlobals(third)
 	return t, nil
@@ -147,50 +150,82 @@ func (t *Telemetry) name() string {
 	return t.config.Service
 }
 
-// begun notes how to end what was just begun.
-func (t *Telemetry) begun(end func(context.Context) error) { t.undo = append(t.undo, end) }
+// A step is one thing that was begun, with what ends it.
+type step struct {
+	name string
+	end  func(context.Context) error
+}
 
-// end ends all that was begun, the last first, so that spans and logs of the
+// begun notes how to end what was just begun.
+func (t *Telemetry) begun(name string, end func(context.Context) error) {
+	t.undo = append(t.undo, step{name, end})
+}
+
+// end ends all that was begun, the last first, so that spans and metrics of the
 // end itself are still sent. Each step gets an equal share of the time left.
 func (t *Telemetry) end(ctx context.Context) error {
 	var errs []error
 	for i := len(t.undo) - 1; i >= 0; i-- {
-		step, cancel := ctx, context.CancelFunc(func() {})
-		if deadline, ok := ctx.Deadline(); ok {
-			step, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(i+1))
-		}
-		errs = append(errs, t.undo[i](step))
-		cancel()
+		errs = append(errs, t.undo[i].run(ctx, i+1))
 	}
 	t.undo = nil
 	return errors.Join(errs...)
+}
+
+// run ends one of the steps that are left within its share of the time. One
+// that does not heed its context, a program's own exporter perhaps, is left behind.
+func (s step) run(ctx context.Context, left int) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return s.end(ctx)
+	}
+	share := time.Until(deadline) / time.Duration(left)
+	ctx, cancel := context.WithTimeout(ctx, share*9/10) // the tenth is for telling what could not be sent
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- s.end(ctx) }()
+	late := time.NewTimer(share)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		return fmt.Errorf("%s: not ended after %v", s.name, share.Round(time.Millisecond))
+	}
 }
 
 // Shutdown sends what telemetry is left and ends what Start began. It returns
 // what could not be sent. It takes no longer than ctx allows, or
 // Config.ShutdownTimeout when ctx has no deadline or has ended already: a
 // program that hands down the context whose end made it stop still gets its
-// last spans out. A second call waits for the first and returns the same. A
-// nil Telemetry returns nil.
+// last spans out. A second call waits for the first, as long as its own ctx
+// allows, and returns the same. A nil Telemetry returns nil.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
-	t.shutdown.Do(func() {
+	if ctx.Err() != nil {
+		ctx = context.WithoutCancel(ctx)
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.config.ShutdownTimeout)
+		defer cancel()
+	}
+	if t.ending.CompareAndSwap(false, true) {
 		t.Drain()
-		if ctx.Err() != nil {
-			ctx = context.WithoutCancel(ctx)
-		}
-		if _, ok := ctx.Deadline(); !ok {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, t.config.ShutdownTimeout)
-			defer cancel()
-		}
 		if err := t.end(ctx); err != nil {
 			t.ended = fmt.Errorf("observe: Shutdown: %w", err)
 		}
-	})
-	return t.ended
+		close(t.done)
+		return t.ended
+	}
+	select {
+	case <-t.done:
+		return t.ended
+	case <-ctx.Done():
+		return errors.New("observe: Shutdown: the call before has not ended yet")
+	}
 }
 
 // Registry returns the registry that /metrics serves, for collectors of the
@@ -212,22 +247,38 @@ func (t *Telemetry) AdminAddr() string {
 }
 
 // setGlobals makes libraries with OpenTelemetry instrumentation part of the
-// service's traces and metrics, and puts back what was there at the end.
+// service's traces and metrics. At the end it puts back what was there, unless
+// somebody else has set another meanwhile.
 func (t *Telemetry) setGlobals(third *thirdParty) {
 	tracers, meters, propagator, handler := otel.GetTracerProvider(), otel.GetMeterProvider(), otel.GetTextMapPropagator(), otel.GetErrorHandler()
+	ourPropagator, ourHandler := t.config.Tracing.Propagator(), &errorHandler{t}
 	otel.SetTracerProvider(t.provider)
-	otel.SetMeterProvider(third.provider)
-	otel.SetTextMapPropagator(span.Propagator{})
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		t.warn("otel", "observe: OpenTelemetry reports an error", "err", oneLine(err.Error()))
-	}))
-	t.begun(func(context.Context) error {
-		otel.SetTracerProvider(tracers)
-		otel.SetMeterProvider(meters)
-		otel.SetTextMapPropagator(propagator)
-		otel.SetErrorHandler(handler)
+	otel.SetMeterProvider(third)
+	otel.SetTextMapPropagator(&ourPropagator)
+	otel.SetErrorHandler(ourHandler)
+	t.begun("globals", func(context.Context) error {
+		if otel.GetTracerProvider() == trace.TracerProvider(t.provider) {
+			otel.SetTracerProvider(tracers)
+		}
+		if otel.GetMeterProvider() == metric.MeterProvider(third) {
+			otel.SetMeterProvider(meters)
+		}
+		if otel.GetTextMapPropagator() == propagation.TextMapPropagator(&ourPropagator) {
+			otel.SetTextMapPropagator(propagator)
+		}
+		if otel.GetErrorHandler() == otel.ErrorHandler(ourHandler) {
+			otel.SetErrorHandler(handler)
+		}
 		return nil
 	})
+}
+
+// errorHandler takes the errors that OpenTelemetry has nobody else to tell.
+type errorHandler struct{ t *Telemetry }
+
+// Handle implements otel.ErrorHandler.
+func (h *errorHandler) Handle(err error) {
+	h.t.warn("otel", "observe: OpenTelemetry reports an error", "err", oneLine(err.Error()))
 }
 
 // warn logs at most once a minute for each kind of trouble.
