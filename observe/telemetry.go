@@ -45,10 +45,10 @@ type Telemetry struct {
 	losses           *losses
 	quiet            onceAMinute
 
-	undo    []step // in the order of starting
-	ending  atomic.Bool
-	done    chan struct{} // closed when ended is set
-	ended   error
+	undo   []step // in the order of starting
+	ending atomic.Bool
+	done   chan struct{} // closed when ended is set
+	ended  error
 }
 
 // running is the Telemetry of this process. There is one at most, because the
@@ -90,6 +90,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	if wrong != nil { // the caller's own are not begun, and so not shut down
 		traces.Exporter, traces.Processors = nil, nil
 	}
+	traces.OnEnd = t.watchSpans(traces.OnEnd)
 	t.provider, err = tracing.NewProvider(ctx, traces)
 	t.begun("traces", t.provider.Shutdown)
 	if wrong = errors.Join(wrong, err); wrong != nil {
