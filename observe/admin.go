@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -78,19 +79,25 @@ func local(next http.Handler) http.Handler {
 	})
 }
 
+// Headers that proxies add: who sends one speaks for somebody else.
+var proxyHeaders = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
+
 func fromHere(r *http.Request) bool {
-	if r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
+	for _, h := range proxyHeaders {
+		if _, ok := r.Header[h]; ok {
+			return false
+		}
+	}
+	// A page of another site may send its reader here, but not take a profile with an <img>.
+	if site := r.Header.Get("Sec-Fetch-Site"); (site == "cross-site" || site == "same-site") && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
 		return false
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !peer.Addr().Unmap().IsLoopback() {
 		return false
 	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	if host == "localhost" {
+	host, _ := hostPort(r.Host)
+	if strings.EqualFold(host, "localhost") {
 		return true
 	}
 	addr, err := netip.ParseAddr(host)
@@ -204,23 +211,29 @@ func listenError(addr string, err error) error {
 
 // serveAdmin serves on l and returns how to end that.
 func (t *Telemetry) serveAdmin(l net.Listener) func(context.Context) error {
+	requests, cut := context.WithCancel(context.Background())
 	srv := &http.Server{
 		Handler:           t.admin,
+		BaseContext:       func(net.Listener) context.Context { return requests },
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(t.config.Logger.Handler(), slog.LevelDebug), // scanners and broken clients are not news,
+		ErrorLog:          slog.NewLogLogger(t.config.Logger.Handler(), slog.LevelDebug), // scanners and broken clients are not news
 	}
+	served := make(chan struct{})
 	go func() {
+		defer close(served)
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			t.warn("admin", "observe: admin: no longer serving", "addr", l.Addr().String(), "err", err)
 		}
 	}()
 	return func(ctx context.Context) error {
+		cut() // a profile under way ends with what it has
 		if err := srv.Shutdown(ctx); err != nil {
-			srv.Close() // a profile under way is cut off; it is no loss of telemetry
+			srv.Close() // a page that nobody reads is no loss of telemetry
 		}
+		<-served
 		return nil
 	}
 }

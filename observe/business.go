@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -31,7 +32,7 @@ type Metric struct {
 }
 
 // A Counter only grows. L is a struct whose fields are the labels: strings,
-// booleans and integers, named by a `label:"name"` tag or else by the field's
+// booleans and integers, and types made of these, named by a `label:"name"` tag or else by the field's
 // name in snake case; struct{} for none. The label sets of a metric are
 // bounded by Config.MaxSeries. A nil Counter does nothing. Its methods may be
 // called concurrently.
@@ -50,9 +51,10 @@ func NewCounter[L comparable](t *Telemetry, m Metric) *Counter[L] {
 	return c
 }
 
-// Add adds n, which must not be negative; a negative or NaN n is ignored.
+// Add adds n, which must not be negative. An n that is negative or not finite
+// would spoil the metric until the process ends; it is ignored.
 func (c *Counter[L]) Add(labels L, n float64) {
-	if c == nil || !(n >= 0) {
+	if c == nil || !(n >= 0 && n <= math.MaxFloat64) {
 		return
 	}
 	c.of(labels).Add(n)
@@ -95,7 +97,7 @@ func NewHistogram[L comparable](t *Telemetry, m Metric) *Histogram[L] {
 	if t == nil {
 		return nil
 	}
-	if m.Buckets == nil {
+	if len(m.Buckets) == 0 {
 		m.Buckets = requestSeconds
 	}
 	h := &Histogram[L]{}
@@ -104,10 +106,10 @@ func NewHistogram[L comparable](t *Telemetry, m Metric) *Histogram[L] {
 	return h
 }
 
-// Observe records v; NaN is ignored. When ctx is that of a sampled trace, the
+// Observe records v; what is not finite is ignored. When ctx is that of a sampled trace, the
 // trace's ID is attached as an exemplar, at most once a second a series.
 func (h *Histogram[L]) Observe(ctx context.Context, labels L, v float64) {
-	if h == nil || v != v {
+	if h == nil || math.IsNaN(v) || math.IsInf(v, 0) {
 		return
 	}
 	h.of(labels).observe(v, trace.SpanContextFromContext(ctx))
@@ -132,8 +134,10 @@ func (s *series[L, T]) of(labels L) T {
 			values[i] = field.String()
 		case reflect.Bool:
 			values[i] = strconv.FormatBool(field.Bool())
+		case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+			values[i] = strconv.FormatUint(field.Uint(), 10)
 		default:
-			values[i] = fmt.Sprint(field)
+			values[i] = strconv.FormatInt(field.Int(), 10)
 		}
 	}
 	child, exact := s.vec.with(values...)

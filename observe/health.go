@@ -1,8 +1,8 @@
 package observe
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -48,6 +49,7 @@ func (t *Telemetry) Drain() {
 		return
 	}
 	t.health.draining.Store(true)
+	t.health.ready.Set(0)
 }
 
 // Results are kept this long, so that many callers cost what one does.
@@ -73,8 +75,7 @@ type readiness struct {
 
 type checkResult struct {
 	name string
-	err  error
-	took time.Duration
+	err  string // on one line, empty when the check passed
 }
 
 func newHealth(m *metrics) *health {
@@ -86,8 +87,8 @@ func newHealth(m *metrics) *health {
 
 func (h *health) add(c Check) {
 	switch {
-	case c.Name == "" || strings.ContainsAny(c.Name, " \n\t"):
-		panic(fmt.Sprintf("observe: Check: name %q: want a word", c.Name))
+	case c.Name == "" || strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == unicode.ReplacementChar }):
+		panic(fmt.Sprintf("observe: Check: name %q: want a word", clip(c.Name, 80)))
 	case c.Probe == nil:
 		panic("observe: Check " + c.Name + ": Probe is nil")
 	}
@@ -121,7 +122,7 @@ func (h *health) run(ctx context.Context) ([]checkResult, bool) {
 	for _, r := range h.results {
 		up, _ := h.up.with(r.name)
 		up.Set(1)
-		if r.err != nil {
+		if r.err != "" {
 			up.Set(0)
 			ok = false
 		}
@@ -129,42 +130,53 @@ func (h *health) run(ctx context.Context) ([]checkResult, bool) {
 	h.ready.Set(0)
 	if ok {
 		h.ready.Set(1)
+		if h.draining.Load() { // Drain came between; its 0 is the last word
+			h.ready.Set(0)
+			ok = false
+		}
 	}
 	return h.results, ok
 }
-
-var errStillRunning = errors.New("the last run has not ended")
 
 // probe runs one check and returns when it ends or its time is over, whichever
 // is first: a probe that ignores its context must not hang the answer.
 func (c *readiness) probe(ctx context.Context) checkResult {
 	if !c.running.CompareAndSwap(false, true) {
-		return checkResult{name: c.Name, err: errStillRunning}
+		return checkResult{name: c.Name, err: "the last run has not ended"}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Timeout) // the caller's going away is no failure of the check
-	start := time.Now()
-	done := make(chan error, 1)
+	done := make(chan string, 1)
 	go func() {
 		defer cancel()
 		defer c.running.Store(false)
-		defer func() {
-			if p := recover(); p != nil {
-				done <- fmt.Errorf("panic: %v", p)
-			}
-		}()
-		done <- c.Probe(ctx)
+		done <- c.ask(ctx)
 	}()
 	select {
 	case err := <-done:
-		return checkResult{c.Name, err, time.Since(start)}
+		return checkResult{c.Name, err}
 	case <-ctx.Done():
 		select {
 		case err := <-done: // both were ready
-			return checkResult{c.Name, err, time.Since(start)}
+			return checkResult{c.Name, err}
 		default:
-			return checkResult{c.Name, fmt.Errorf("no answer within %v", c.Timeout), time.Since(start)}
+			return checkResult{c.Name, fmt.Sprintf("no answer within %v", c.Timeout)}
 		}
 	}
+}
+
+// ask calls the probe. Its error is turned into text here, where a panic of its
+// Error method is caught too.
+func (c *readiness) ask(ctx context.Context) (failed string) {
+	defer func() {
+		if p := recover(); p != nil {
+			failed = oneLine(fmt.Sprintf("panic: %v", p))
+		}
+	}()
+	err := c.Probe(ctx)
+	if err == nil {
+		return ""
+	}
+	return cmp.Or(oneLine(err.Error()), "an error without text")
 }
 
 func (h *health) serveReady(w http.ResponseWriter, r *http.Request) {
@@ -180,8 +192,8 @@ func (h *health) serveReady(w http.ResponseWriter, r *http.Request) {
 // write prints one line a check and one for the whole.
 func (h *health) write(w io.Writer, results []checkResult, ok bool) {
 	for _, r := range results {
-		if r.err != nil {
-			fmt.Fprintf(w, "failed %s: %s\n", r.name, oneLine(r.err.Error()))
+		if r.err != "" {
+			fmt.Fprintf(w, "failed %s: %s\n", r.name, r.err)
 		} else {
 			fmt.Fprintf(w, "ok     %s\n", r.name)
 		}
@@ -202,7 +214,14 @@ func serveLive(w http.ResponseWriter, _ *http.Request) {
 	io.WriteString(w, "alive\n")
 }
 
-// oneLine makes text from elsewhere safe to print on a line of its own.
+// oneLine makes text from elsewhere safe to print on a line of its own: no line
+// breaks, no control characters that a terminal would obey, no more than 200 bytes.
 func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsGraphic(r) {
+			return ' '
+		}
+		return r
+	}, clip(s, 800)) // room for what the next step takes away
 	return clip(strings.Join(strings.Fields(s), " "), 200)
 }

@@ -19,12 +19,16 @@ import (
 // slog.Info(...), which has no context to read. Records are counted by level
 // in observe_log_records_total.
 //
-// A nil Telemetry returns next as it is. LogHandler panics when next is nil.
+// A nil Telemetry returns next as it is, and so does a second LogHandler around
+// the first. LogHandler panics when next is nil.
 func (t *Telemetry) LogHandler(next slog.Handler) slog.Handler {
 	if next == nil {
 		panic("observe: LogHandler: next is nil")
 	}
 	if t == nil {
+		return next
+	}
+	if h, ok := next.(*logHandler); ok && h.counts == t.logCounts {
 		return next
 	}
 	return &logHandler{next: next, counts: t.logCounts}

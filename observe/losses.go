@@ -20,8 +20,8 @@ type losses struct {
 
 type loss struct{ signal, reason string }
 
-func newLosses() *losses {
-	return &losses{desc: desc(dropped), counts: map[loss]int{{"metrics", "export_failed"}: 0}}
+func newLosses(p *tracing.Provider) *losses {
+	return &losses{provider: p, desc: desc(dropped), counts: map[loss]int{{"metrics", "export_failed"}: 0}}
 }
 
 func (l *losses) add(signal, reason string, n int) {

@@ -1,11 +1,14 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,102 +17,154 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
-	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/embedded"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
 // thirdParty takes the metrics of libraries that are instrumented with
 // OpenTelemetry, shows them on the same /metrics, and sends everything by OTLP
-// when OTEL_METRICS_EXPORTER asks for it.
-type thirdParty struct{ provider *metric.MeterProvider }
+// when OTEL_METRICS_EXPORTER asks for it. It is the global MeterProvider.
+type thirdParty struct {
+	embedded.MeterProvider
+	provider *sdkmetric.MeterProvider
+	push     sdkmetric.Exporter // nil: nothing is sent
+}
 
-func newThirdParty(ctx context.Context, t *Telemetry) (*thirdParty, error) {
+// begin makes the provider; shutdown ends it, and push with it.
+func (p *thirdParty) begin(t *Telemetry) error {
 	own, theirs := t.metrics.registry, prometheus.NewRegistry()
 	t.gatherer = merged{own, theirs}
 	scraped, err := otelprometheus.New(otelprometheus.WithRegisterer(theirs), otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	opts := []metric.Option{metric.WithReader(scraped), metric.WithView(secondsView), metric.WithResource(t.provider.Resource())}
-	push, err := metricExporter(ctx)
-	if err != nil {
-		return nil, err
+	opts := []sdkmetric.Option{
+		sdkmetric.WithReader(scraped), sdkmetric.WithResource(t.provider.Resource()), sdkmetric.WithCardinalityLimit(t.config.MaxSeries),
 	}
-	if push != nil {
-		opts = append(opts, metric.WithReader(metric.NewPeriodicReader(countedMetrics{push, t},
-			metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(own))))))
+	if p.push != nil {
+		p.push = countedMetrics{p.push, t}
+		opts = append(opts, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(p.push,
+			sdkmetric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(own))))))
 	}
-	return &thirdParty{metric.NewMeterProvider(opts...)}, nil
+	p.provider = sdkmetric.NewMeterProvider(opts...)
+	return nil
 }
 
-func (p *thirdParty) shutdown(ctx context.Context) error {
-	if err := p.provider.Shutdown(ctx); err != nil {
+func (p *thirdParty) shutdown(ctx context.Context) (err error) {
+	switch {
+	case p.provider != nil:
+		err = p.provider.Shutdown(ctx)
+	case p.push != nil:
+		err = p.push.Shutdown(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil
 }
 
+// Meter implements metric.MeterProvider.
+func (p *thirdParty) Meter(name string, opts ...metric.MeterOption) metric.Meter {
+	return secondsMeter{p.provider.Meter(name, opts...)}
+}
+
+// secondsMeter gives histograms of seconds buckets of seconds where the library
+// advises none. They would get the SDK's, made for milliseconds, and every
+// quantile would be wrong. (A view would also replace what a library advises.)
+type secondsMeter struct{ metric.Meter }
+
+func (m secondsMeter) Float64Histogram(name string, opts ...metric.Float64HistogramOption) (metric.Float64Histogram, error) {
+	if c := metric.NewFloat64HistogramConfig(opts...); c.Unit() == "s" && c.ExplicitBucketBoundaries() == nil {
+		opts = append(slices.Clip(opts), metric.WithExplicitBucketBoundaries(secondsOf(name)...))
+	}
+	return m.Meter.Float64Histogram(name, opts...)
+}
+
+func (m secondsMeter) Int64Histogram(name string, opts ...metric.Int64HistogramOption) (metric.Int64Histogram, error) {
+	if c := metric.NewInt64HistogramConfig(opts...); c.Unit() == "s" && c.ExplicitBucketBoundaries() == nil {
+		opts = append(slices.Clip(opts), metric.WithExplicitBucketBoundaries(secondsOf(name)...))
+	}
+	return m.Meter.Int64Histogram(name, opts...)
+}
+
+func secondsOf(name string) []float64 {
+	if strings.HasPrefix(name, "db.") {
+		return databaseSeconds
+	}
+	return requestSeconds
+}
+
 // metricExporter returns the OTLP exporter that OTEL_METRICS_EXPORTER asks
 // for, or nil. Unset means none, other than the specification says: who sets
 // an endpoint for traces and is scraped would get every metric twice.
-func metricExporter(ctx context.Context) (metric.Exporter, error) {
+func metricExporter(ctx context.Context) (sdkmetric.Exporter, error) {
+	const which = "OTEL_METRICS_EXPORTER"
+	var errs []error
 	push := false
-	for name := range strings.SplitSeq(os.Getenv("OTEL_METRICS_EXPORTER"), ",") {
+	for name := range strings.SplitSeq(os.Getenv(which), ",") {
 		switch strings.TrimSpace(name) {
 		case "", "none", "prometheus": // the scrape is always there
 		case "otlp":
 			push = true
 		default:
-			return nil, fmt.Errorf("OTEL_METRICS_EXPORTER: %q: want otlp, prometheus or none", clip(name, 80))
+			errs = append(errs, fmt.Errorf("%s: %q is neither otlp nor prometheus nor none", which, clip(name, 80)))
 		}
 	}
 	if !push || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
-		return nil, nil
+		return nil, errors.Join(errs...)
 	}
-	protocol := os.Getenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL")
-	if protocol == "" {
-		protocol = os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")
+	// The exporter and its reader would ignore a bad value.
+	for _, name := range []string{"OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT"} {
+		if v := os.Getenv(name); v != "" {
+			if ms, err := strconv.Atoi(v); err != nil || ms <= 0 {
+				errs = append(errs, fmt.Errorf("%s: %q is not a number of milliseconds above 0", name, clip(v, 80)))
+			}
+		}
 	}
-	switch protocol {
-	case "", "http/protobuf":
-		return otlpmetrichttp.New(ctx)
-	case "grpc":
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"} {
+		if v := os.Getenv(name); v != "" {
+			if u, err := url.Parse(v); err != nil || u.Scheme == "" || u.Host == "" && u.Scheme != "unix" {
+				errs = append(errs, fmt.Errorf("%s: %q is not a URL with a host", name, clip(v, 80)))
+			}
+		}
+	}
+	protocol := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf")
+	if protocol != "http/protobuf" && protocol != "grpc" {
+		errs = append(errs, fmt.Errorf("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: %q is neither http/protobuf nor grpc", clip(protocol, 80)))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if protocol == "grpc" {
 		return otlpmetricgrpc.New(ctx)
 	}
-	return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: %q: want http/protobuf or grpc", clip(protocol, 80))
-}
-
-// secondsView gives histograms of seconds buckets of seconds. Without it an
-// instrument that advises none gets the SDK's, made for milliseconds, and every
-// quantile of it is wrong.
-func secondsView(i metric.Instrument) (metric.Stream, bool) {
-	if i.Kind != metric.InstrumentKindHistogram || i.Unit != "s" {
-		return metric.Stream{}, false
-	}
-	bounds := requestSeconds
-	if strings.HasPrefix(i.Name, "db.") {
-		bounds = databaseSeconds
-	}
-	return metric.Stream{Name: i.Name, Description: i.Description, Unit: i.Unit, Aggregation: metric.AggregationExplicitBucketHistogram{Boundaries: bounds}}, true
+	return otlpmetrichttp.New(ctx)
 }
 
 // countedMetrics counts what could not be sent and keeps it from the global
 // error handler, which could not say what it was.
 type countedMetrics struct {
-	metric.Exporter
+	sdkmetric.Exporter
 	t *Telemetry
 }
 
+// Export returns an error only at the end, for Shutdown to return.
 func (c countedMetrics) Export(ctx context.Context, data *metricdata.ResourceMetrics) error {
 	err := c.Exporter.Export(ctx, data)
-	if err != nil {
-		points := 0
-		for _, s := range data.ScopeMetrics {
-			points += len(s.Metrics)
-		}
-		c.t.losses.add("metrics", "export_failed", points)
-		c.t.warn("metrics", "observe: metrics could not be sent; a later interval carries the totals", "err", oneLine(err.Error()))
+	if err == nil {
+		return nil
 	}
+	n := 0
+	for _, s := range data.ScopeMetrics {
+		n += len(s.Metrics)
+	}
+	c.t.losses.add("metrics", "export_failed", n)
+	if c.t.ending.Load() {
+		return fmt.Errorf("%d could not be sent: %s", n, oneLine(err.Error()))
+	}
+	c.t.warn("metrics", "observe: metrics could not be sent; a later interval carries the totals", "metrics", n, "err", oneLine(err.Error()))
 	return nil
 }
 

@@ -37,6 +37,13 @@ func newMetrics(max int, buckets map[string][]float64, log *slog.Logger) *metric
 	return m
 }
 
+// register panics in the program's words: the registry's own speak of descriptors.
+func (m *metrics) register(d Description, c prometheus.Collector) {
+	if err := m.registry.Register(c); err != nil {
+		panic(fmt.Sprintf("observe: metric %s: the name is taken: %s", d.Name, oneLine(err.Error())))
+	}
+}
+
 // histogram makes the instrument of d: classic buckets and a native histogram
 // at once, so that both kinds of scraper find what they know.
 func (m *metrics) histogram(d Description) *vec[*timing] {
@@ -52,19 +59,19 @@ func (m *metrics) histogram(d Description) *vec[*timing] {
 		NativeHistogramMaxBucketNumber:  160,
 		NativeHistogramMinResetDuration: time.Hour,
 	}, d.Labels)
-	m.registry.MustRegister(h)
+	m.register(d, h)
 	return newVec(m, d, func(values ...string) *timing { return &timing{Observer: h.WithLabelValues(values...)} })
 }
 
 func (m *metrics) counter(d Description) *vec[prometheus.Counter] {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels)
-	m.registry.MustRegister(c)
+	m.register(d, c)
 	return newVec(m, d, c.WithLabelValues)
 }
 
 func (m *metrics) gauge(d Description) *vec[prometheus.Gauge] {
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, d.Labels)
-	m.registry.MustRegister(g)
+	m.register(d, g)
 	return newVec(m, d, g.WithLabelValues)
 }
 
@@ -74,6 +81,7 @@ type vec[T any] struct {
 	metrics *metrics
 	desc    Description
 	child   func(values ...string) T
+	max     int // label sets
 
 	mu       sync.Mutex
 	sets     map[string]struct{}
@@ -81,10 +89,20 @@ type vec[T any] struct {
 	warned   bool
 }
 
+// fixed are the metrics whose label sets the program's text decides, not its
+// clients: a small Config.MaxSeries must not take their levels and names away.
+var fixed = []string{serverActive.Name, logRecords.Name, checkUp.Name}
+
 func newVec[T any](m *metrics, d Description, child func(...string) T) *vec[T] {
-	v := &vec[T]{metrics: m, desc: d, child: child, sets: map[string]struct{}{}}
+	v := &vec[T]{metrics: m, desc: d, child: child, max: m.max, sets: map[string]struct{}{}}
+	if slices.Contains(fixed, d.Name) {
+		v.max = math.MaxInt
+	}
 	for range d.Labels {
 		v.distinct = append(v.distinct, map[string]struct{}{})
+	}
+	if len(d.Labels) == 0 && d.Kind != runtimemetrics.Gauge {
+		v.with() // a rate needs the zero before the first event; a gauge that was not set says nothing
 	}
 	return v
 }
@@ -98,8 +116,8 @@ func (v *vec[T]) with(values ...string) (child T, exact bool) {
 		values[i] = strings.ToValidUTF8(s, "�") // an invalid label value would panic in the registry
 	}
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.admit(values, v.metrics.max) {
+	if v.admit(values, v.max) {
+		defer v.mu.Unlock()
 		return v.child(values...), true
 	}
 	guilty := 0
@@ -108,22 +126,25 @@ func (v *vec[T]) with(values ...string) (child T, exact bool) {
 			guilty = i
 		}
 	}
-	label := v.desc.Labels[guilty]
-	v.metrics.overflow.WithLabelValues(v.desc.Name, label).Inc()
-	if !v.warned {
-		v.warned = true
-		v.metrics.log.Warn("observe: "+v.desc.Name+" has reached its limit of series; new label sets are counted as other",
-			"label", label, "values", len(v.distinct[guilty]), "limit", v.metrics.max, "example", clip(values[guilty], 80))
-	}
+	label, example, distinct := v.desc.Labels[guilty], values[guilty], len(v.distinct[guilty])
 	values = slices.Clone(values)
 	values[guilty] = other
 	// A tenth on top for the sets in which one label is "other" already.
-	if !v.admit(values, v.metrics.max+v.metrics.max/10) {
+	if !v.admit(values, v.max+v.max/10) {
 		for i := range values {
 			values[i] = other
 		}
 	}
-	return v.child(values...), false
+	child = v.child(values...)
+	first := !v.warned
+	v.warned = true
+	v.mu.Unlock() // before logging: the log handler may count by this very metric
+	v.metrics.overflow.WithLabelValues(v.desc.Name, label).Inc()
+	if first {
+		v.metrics.log.Warn("observe: "+v.desc.Name+" has reached its limit of series; new label sets are counted as other",
+			"label", label, "values", distinct, "limit", v.max, "example", clip(example, 80))
+	}
+	return child, false
 }
 
 func (v *vec[T]) admit(values []string, max int) bool {
@@ -214,8 +235,8 @@ func checkDescription(d Description) error {
 		return fmt.Errorf("metric %s: a counter's name ends in _total", d.Name)
 	case d.Kind != runtimemetrics.Counter && strings.HasSuffix(d.Name, "_total"):
 		return fmt.Errorf("metric %s: only a counter's name ends in _total", d.Name)
-	case !slices.IsSorted(d.Buckets):
-		return fmt.Errorf("metric %s: Buckets are not ascending", d.Name)
+	case !ascending(d.Buckets):
+		return fmt.Errorf("metric %s: Buckets: %v are not finite numbers in ascending order", d.Name, d.Buckets)
 	}
 	for _, suffix := range []string{"_count", "_sum", "_bucket", "_info"} {
 		if strings.HasSuffix(d.Name, suffix) {

@@ -14,6 +14,10 @@ import (
 // maxProfile bounds how long one request may keep a profiler running.
 const maxProfile = 60 * time.Second
 
+// Until a Go release fixes "bad g->status in ready", collecting this profile can
+// end the process: it is neither listed nor served.
+const leakProfile = "goroutineleak"
+
 // profiles serves runtime/pprof under /debug/pprof/, in the places where
 // `go tool pprof` looks. net/http/pprof is not imported: it would put the same
 // pages on http.DefaultServeMux, for everybody who can reach the service.
@@ -37,8 +41,15 @@ func (p *profiles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	profile := pprof.Lookup(name)
-	if profile == nil {
+	switch {
+	case profile == nil:
 		http.Error(w, "no such profile; see /debug/pprof/", http.StatusNotFound)
+		return
+	case name == leakProfile:
+		http.Error(w, "not served: collecting this profile can end the process", http.StatusForbidden)
+		return
+	case r.FormValue("seconds") != "": // rather than a profile since the start that claims to be of ten seconds
+		http.Error(w, "seconds: only for /debug/pprof/profile and /debug/pprof/trace", http.StatusBadRequest)
 		return
 	}
 	if !p.begin(w) {
@@ -115,21 +126,19 @@ func attachment(w http.ResponseWriter, name string) {
 // names lists the profiles of this process with what each tells.
 func (p *profiles) names() []page {
 	about := map[string]string{
-		"allocs":        "all allocations since the start, by site",
-		"block":         "where goroutines waited for channels and locks (off until runtime.SetBlockProfileRate)",
-		"goroutine":     "all goroutines by stack; ?debug=1 as text",
-		"goroutineleak": "goroutines that nothing can wake; forces a collection",
-		"heap":          "live objects by site; ?gc=1 collects first",
-		"mutex":         "who held contended locks (off until runtime.SetMutexProfileFraction)",
-		"threadcreate":  "what made the process start threads",
+		"allocs":       "all allocations since the start, by site",
+		"block":        "where goroutines waited for channels and locks (off until runtime.SetBlockProfileRate)",
+		"goroutine":    "all goroutines by stack; ?debug=1 as text",
+		"heap":         "live objects by site; ?gc=1 collects first",
+		"mutex":        "who held contended locks (off until runtime.SetMutexProfileFraction)",
+		"threadcreate": "what made the process start threads",
 	}
 	pages := []page{
 		{"/debug/pprof/profile?seconds=10", "CPU profile"},
 		{"/debug/pprof/trace?seconds=5", "execution trace, for go tool trace"},
 	}
 	for _, p := range pprof.Profiles() {
-		if p.Name() == "goroutineleak" {
-			// Until a Go release fixes "bad g->status in ready": collecting it can end the process.
+		if p.Name() == leakProfile {
 			continue
 		}
 		pages = append(pages, page{"/debug/pprof/" + p.Name(), about[p.Name()]})

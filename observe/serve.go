@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -15,17 +16,20 @@ import (
 // SIGINT or SIGTERM, and then ends in the one right order: /readyz fails, the
 // load balancer gets Config.DrainDelay to notice, running requests get
 // Config.ShutdownTimeout to finish, what is left is closed, and the telemetry
-// of all that is sent last, by Shutdown. A second signal ends the process at
+// of all that is sent last, by Shutdown. From then on these signals have their
+// default effect again, for the whole program: a second one ends the process at
 // once. TLS is used when srv.TLSConfig has certificates.
 //
-// Serve returns nil after an orderly end. A nil Telemetry serves and ends in
-// the same order, unobserved, with the default times. The handler is not
-// wrapped: that is Handler's job.
+// Serve returns nil after an orderly end, also when somebody else shuts srv
+// down. A nil Telemetry serves and ends in the same order, unobserved, with the
+// default times. The handler is not wrapped: that is Handler's job.
 func (t *Telemetry) Serve(ctx context.Context, srv *http.Server) error {
 	delay, timeout := time.Duration(0), 10*time.Second
 	if t != nil {
 		delay, timeout = t.config.DrainDelay, t.config.ShutdownTimeout
 	}
+	signals, stop := signal.NotifyContext(ctx, endSignals...)
+	defer stop()
 	addr := srv.Addr
 	if addr == "" {
 		addr = ":http"
@@ -34,9 +38,6 @@ func (t *Telemetry) Serve(ctx context.Context, srv *http.Server) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("observe: serve: %w", listenError(addr, err)), t.Shutdown(context.WithoutCancel(ctx)))
 	}
-	signals, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-
 	served := make(chan error, 1)
 	go func() {
 		if srv.TLSConfig != nil && (len(srv.TLSConfig.Certificates) > 0 || srv.TLSConfig.GetCertificate != nil || srv.TLSConfig.GetConfigForClient != nil) {
@@ -46,27 +47,43 @@ func (t *Telemetry) Serve(ctx context.Context, srv *http.Server) error {
 		}
 	}()
 
+	var broke error
 	select {
-	case err := <-served: // the listener broke, or somebody shut srv down
-		if errors.Is(err, http.ErrServerClosed) {
-			err = nil
-		} else {
-			err = fmt.Errorf("observe: serve: %w", err)
-		}
-		return errors.Join(err, t.Shutdown(context.WithoutCancel(ctx)))
+	case broke = <-served: // the listener broke, or somebody shut srv down; there may be requests running still
+		t.Drain()
 	case <-signals.Done():
+		// Not stop, which would leave the program's own signal.NotifyContext, the
+		// usual parent of ctx, to swallow the second signal.
+		signal.Reset(endSignals...)
+		t.Drain()
+		wait := time.NewTimer(delay)
+		select {
+		case broke = <-served:
+		case <-wait.C:
+		}
+		wait.Stop()
 	}
-	stop() // from here on a second signal has its default effect: the process ends
+	if errors.Is(broke, http.ErrServerClosed) {
+		broke = nil
+	} else if broke != nil {
+		broke = fmt.Errorf("observe: serve: %w", broke)
+	}
+	return errors.Join(broke, endRequests(context.WithoutCancel(ctx), srv, timeout), t.Shutdown(context.WithoutCancel(ctx)))
+}
 
-	t.Drain()
-	time.Sleep(delay)
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+var endSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+
+// endRequests lets running requests end, and cuts off those that do not in time.
+func endRequests(ctx context.Context, srv *http.Server, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err = srv.Shutdown(end)
-	if errors.Is(err, context.DeadlineExceeded) {
+	err := srv.Shutdown(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
 		srv.Close()
-		err = fmt.Errorf("observe: serve: requests still running after %v were cut off", timeout)
+		return fmt.Errorf("observe: serve: requests still running after %v were cut off", timeout)
 	}
-	<-served
-	return errors.Join(err, t.Shutdown(context.WithoutCancel(ctx)))
+	return fmt.Errorf("observe: serve: %w", err)
 }
