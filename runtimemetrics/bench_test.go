@@ -1,6 +1,7 @@
 package runtimemetrics
 
 import (
+	"context"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -9,7 +10,7 @@ import (
 
 func BenchmarkSample(b *testing.B) {
 	s := &Sampler{ring: make([]Snapshot, 8)}
-	r := newSampleReader()
+	r := newReader(true)
 	defer r.close()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -18,7 +19,7 @@ func BenchmarkSample(b *testing.B) {
 }
 
 func BenchmarkSampleOfTheRuntimeAlone(b *testing.B) {
-	r := newSampleReader()
+	r := newReader(true)
 	defer r.close()
 	var s Snapshot
 	b.ReportAllocs()
@@ -45,12 +46,18 @@ func BenchmarkLatest(b *testing.B) {
 // BenchmarkScrape compares a scrape of everything here with client_golang's
 // collectors.
 func BenchmarkScrape(b *testing.B) {
+	sampler := &Sampler{}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan struct{})
+	go func() { sampler.Run(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
 	everything := collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsAll)
 	for _, c := range []struct {
 		name       string
 		collectors []prometheus.Collector
 	}{
-		{"ours", []prometheus.Collector{&Collector{Sampler: history(61, func(int, *Snapshot) {})}}},
+		{"ours/runtime", []prometheus.Collector{runtimeAlone()}},
+		{"ours/everything", []prometheus.Collector{&Collector{Sampler: sampler}}},
 		{"theirs/go", []prometheus.Collector{collectors.NewGoCollector(everything)}},
 		{"theirs/go+process", []prometheus.Collector{
 			collectors.NewGoCollector(everything),
@@ -68,4 +75,13 @@ func BenchmarkScrape(b *testing.B) {
 			}
 		})
 	}
+}
+
+// runtimeAlone returns a collector that finds no operating system.
+func runtimeAlone() *Collector {
+	c := &Collector{}
+	c.once.Do(func() {})
+	c.reader = newReader(false)
+	c.reader.system.open("/nowhere")
+	return c
 }

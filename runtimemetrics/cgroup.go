@@ -3,6 +3,7 @@ package runtimemetrics
 import (
 	"bytes"
 	"math"
+	"os"
 	"path"
 	"strings"
 )
@@ -50,10 +51,11 @@ func (c *cgroup) close() {
 // moved later, its new cgroup is not followed.
 func (r *systemReader) findCgroup() cgroup {
 	var c cgroup
-	// Mount tables can be long; the buffer for figures is not for them.
-	big := make([]byte, 1<<20)
-	paths := parseCgroups(readFile(r.root+"/proc/self/cgroup", big))
-	mounts := parseMounts(readFile(r.root+"/proc/self/mountinfo", big))
+	// Mount tables can be long; the buffer for figures is not for them. What
+	// cannot be read is empty.
+	groups, _ := os.ReadFile(r.root + "/proc/self/cgroup")
+	table, _ := os.ReadFile(r.root + "/proc/self/mountinfo")
+	paths, mounts := parseCgroups(groups), parseMounts(table)
 	if len(paths) == 0 || len(mounts) == 0 {
 		r.missing(r.root + "/proc/self/cgroup")
 		return c

@@ -29,18 +29,32 @@ type Collector struct {
 
 // Describe implements [prometheus.Collector].
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, m := range exported() {
+	for _, m := range exported().rows {
 		ch <- m.desc
 	}
 }
 
 // Collect implements [prometheus.Collector]. It may be called concurrently.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	c.once.Do(func() { c.reader = newReader() })
 	var v view
-	c.reader.read(&v.Snapshot)
+	c.source().read(&v.Snapshot, true)
 	c.Sampler.look(&v)
 	v.emit(ch)
+}
+
+// source returns the reader of a sampler that runs, since its files are open,
+// or one of the collector's own.
+func (c *Collector) source() *reader {
+	if s := c.Sampler; s != nil {
+		s.mu.Lock()
+		r := s.reader
+		s.mu.Unlock()
+		if r != nil {
+			return r
+		}
+	}
+	c.once.Do(func() { c.reader = newReader(false) })
+	return c.reader
 }
 
 // emit sends every metric that has a source.
@@ -49,17 +63,30 @@ func (v *view) emit(ch chan<- prometheus.Metric) {
 	if !v.Process.Started.IsZero() {
 		created = timestamppb.New(v.Process.Started)
 	}
-	for _, m := range exported() {
+	metrics := exported()
+	values := make([]valueMetric, metrics.series)
+	for i := range metrics.rows {
+		m := &metrics.rows[i]
 		if m.distribution != nil {
 			if d := m.distribution(v); d.Known() {
 				ch <- &histogramMetric{m.desc, *d, created}
 			}
 			continue
 		}
-		for i := range m.series {
-			if value := m.series[i].value(v); Known(value) {
-				ch <- &valueMetric{m.desc, m.Kind, m.pairs[i], value}
+		for j := range m.series {
+			value := m.series[j].value(v)
+			if !Known(value) {
+				continue
 			}
+			out := &values[0]
+			values = values[1:]
+			out.desc, out.pairs, out.value = m.desc, m.pairs[j], value
+			if out.isCounter = m.Kind == Counter; out.isCounter {
+				out.counter.Value = &out.value
+			} else {
+				out.gauge.Value = &out.value
+			}
+			ch <- out
 		}
 	}
 }
@@ -77,45 +104,52 @@ func (s *Sampler) look(v *view) {
 	}
 }
 
-// An exportedMetric is a row of the table made ready for client_golang.
+// exportedMetrics is the table made ready for client_golang.
+type exportedMetrics struct {
+	rows   []exportedMetric
+	series int // of all rows
+}
+
 type exportedMetric struct {
 	*metric
 	desc  *prometheus.Desc
 	pairs [][]*dto.LabelPair // of each series
 }
 
-var exported = sync.OnceValue(func() []exportedMetric {
-	out := make([]exportedMetric, len(table))
+var exported = sync.OnceValue(func() (out exportedMetrics) {
+	out.rows = make([]exportedMetric, len(table))
 	for i := range table {
 		m := &table[i]
-		out[i] = exportedMetric{
-			metric: m,
-			desc:   prometheus.NewDesc(m.Name, m.Help, m.Labels, nil),
-			pairs:  make([][]*dto.LabelPair, len(m.series)),
+		e := &out.rows[i]
+		e.metric = m
+		e.desc = prometheus.NewDesc(m.Name, m.Help, m.Labels, nil)
+		for _, s := range m.series {
+			e.pairs = append(e.pairs, prometheus.MakeLabelPairs(e.desc, s.labels))
 		}
-		for j, s := range m.series {
-			out[i].pairs[j] = prometheus.MakeLabelPairs(out[i].desc, s.labels)
-		}
+		out.series += len(m.series)
 	}
 	return out
 })
 
-// A valueMetric is one series of a counter or a gauge.
+// A valueMetric is one series of a counter or a gauge, with all that its Write
+// hands out, so that a scrape allocates them at once.
 type valueMetric struct {
-	desc  *prometheus.Desc
-	kind  Kind
-	pairs []*dto.LabelPair
-	value float64
+	desc      *prometheus.Desc
+	pairs     []*dto.LabelPair
+	value     float64
+	isCounter bool
+	counter   dto.Counter
+	gauge     dto.Gauge
 }
 
 func (m *valueMetric) Desc() *prometheus.Desc { return m.desc }
 
 func (m *valueMetric) Write(out *dto.Metric) error {
 	out.Label = m.pairs
-	if m.kind == Counter {
-		out.Counter = &dto.Counter{Value: &m.value}
+	if m.isCounter {
+		out.Counter = &m.counter
 	} else {
-		out.Gauge = &dto.Gauge{Value: &m.value}
+		out.Gauge = &m.gauge
 	}
 	return nil
 }

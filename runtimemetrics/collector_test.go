@@ -18,7 +18,7 @@ func sampled(t *testing.T) *Sampler {
 	t.Helper()
 	s := &Sampler{ring: make([]Snapshot, 4)}
 	s.cost.running = true
-	r := newReader()
+	r := newReader(false)
 	s.sample(r)
 	s.wakeup.Observe(time.Millisecond)
 	s.sample(r)

@@ -137,9 +137,9 @@ func TestCounterThatBeganAnewSaysNothing(t *testing.T) {
 }
 
 func TestRuntimeWaysToSayNoLimitAreNotFigures(t *testing.T) {
-	r := newReader()
+	r := newReader(false)
 	var s Snapshot
-	r.read(&s)
+	r.read(&s, true)
 	if Known(s.Memory.Limit) && s.Memory.Limit > 1<<60 {
 		t.Errorf("no GOMEMLIMIT reads as %v", s.Memory.Limit)
 	}

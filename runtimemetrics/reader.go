@@ -95,37 +95,26 @@ type reader struct {
 	system  systemReader
 }
 
-// newReader returns a reader for single readings, of everything.
-func newReader() *reader {
-	r := openReader()
-	r.system.network = true
-	return r
-}
-
-// newSampleReader returns a reader for regular readings, to be closed. It holds
-// its files and leaves out what no interval is computed from.
-func newSampleReader() *reader {
-	r := openReader()
-	r.system.hold = true
-	return r
-}
-
-func openReader() *reader {
+// newReader returns a reader. One that holds its files is for regular readings
+// and is to be closed.
+func newReader(hold bool) *reader {
 	r := &reader{samples: make([]metrics.Sample, len(keys))}
 	for i, name := range keys {
 		r.samples[i].Name = name
 	}
+	r.system.hold = hold
 	r.system.open("")
 	return r
 }
 
-// read fills s. The wake-up probe is the Sampler's and stays unknown here.
-func (r *reader) read(s *Snapshot) {
+// read fills s, with the network's figures when asked. The wake-up probe is the
+// Sampler's and stays unknown here.
+func (r *reader) read(s *Snapshot, network bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.Time = time.Now()
 	r.runtime(s)
-	r.system.read(s)
+	r.system.read(s, network)
 }
 
 func (r *reader) runtime(s *Snapshot) {
@@ -181,7 +170,11 @@ func (r *reader) runtime(s *Snapshot) {
 	s.Host = unknownHost
 }
 
-func (r *reader) close() { r.system.close() }
+func (r *reader) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.system.close()
+}
 
 // missing lists what could not be read so far.
 func (r *reader) missing() []string {

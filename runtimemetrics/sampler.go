@@ -46,6 +46,7 @@ type Sampler struct {
 	filled int
 	wakeup Distribution
 	cost   samplerCost
+	reader *reader // Run's, which a Collector shares
 }
 
 // samplerCost is what Run did, and the time it was awake for it.
@@ -70,8 +71,11 @@ func (s *Sampler) Run(ctx context.Context) {
 		return
 	}
 	interval, probe := s.begin()
-	r := newSampleReader()
+	r := newReader(true)
 	defer r.close()
+	s.mu.Lock()
+	s.reader = r
+	s.mu.Unlock()
 	limit := memoryLimiter{share: s.MemoryLimitShare}
 	s.sample(r)
 	limit.follow(s.last())
@@ -167,7 +171,7 @@ func (s *Sampler) spent(on *time.Duration, since time.Time) {
 // outside the lock, into a slot that no one else looks at until it is counted.
 func (s *Sampler) sample(r *reader) {
 	var snap Snapshot
-	r.read(&snap)
+	r.read(&snap, false)
 	s.mu.Lock()
 	snap.Wakeup = s.wakeup
 	s.ring[s.next] = snap

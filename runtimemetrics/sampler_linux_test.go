@@ -3,14 +3,14 @@ package runtimemetrics
 import "testing"
 
 func TestSampleAllocatesNothingButToOpenFiles(t *testing.T) {
-	r := newReader()
+	r := newReader(false)
 	var s Snapshot
 	r.runtime(&s)
 	if n := testing.AllocsPerRun(100, func() { r.runtime(&s) }); n != 0 {
 		t.Errorf("reading the runtime allocates %v times", n)
 	}
 	sampler := &Sampler{ring: make([]Snapshot, 4)}
-	held := newSampleReader()
+	held := newReader(true)
 	defer held.close()
 	sampler.sample(held)
 	// The threads' files are not held: one path for each.

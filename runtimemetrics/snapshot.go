@@ -83,26 +83,29 @@ type Memory struct {
 
 // Process is the operating system's view of the process.
 type Process struct {
-	CPUUser            float64 // seconds
-	CPUSystem          float64 // seconds
-	RunDelay           float64 // seconds that threads were ready and the kernel ran something else
-	Threads            float64
-	VoluntarySwitches  float64
-	ForcedSwitches     float64 // the kernel took the CPU away
-	MajorFaults        float64 // page faults that read a disk
-	MinorFaults        float64
-	Resident           float64 // bytes
-	Virtual            float64 // bytes
-	Descriptors        float64
-	DescriptorLimit    float64
-	DiskRead           float64 // bytes, from the block layer
-	DiskWritten        float64 // bytes, to the block layer
-	NetworkReceived    float64 // bytes, IP, of the network namespace
-	NetworkTransmitted float64 // bytes, IP, of the network namespace
-	SocketsInUse       float64 // TCP, IPv4 and IPv6, of the network namespace
+	CPUUser           float64 // seconds
+	CPUSystem         float64 // seconds
+	RunDelay          float64 // seconds that threads were ready and the kernel ran something else
+	Threads           float64
+	VoluntarySwitches float64
+	ForcedSwitches    float64 // the kernel took the CPU away
+	MajorFaults       float64 // page faults that read a disk
+	MinorFaults       float64
+	Resident          float64 // bytes
+	Virtual           float64 // bytes
+	Descriptors       float64
+	DescriptorLimit   float64
+	DiskRead          float64 // bytes, from the block layer
+	DiskWritten       float64 // bytes, to the block layer
+	Started           time.Time
+
+	// The network's figures are those of the network namespace. A Sampler
+	// leaves them out: they cost as much as all the others.
+	NetworkReceived    float64 // bytes, IP
+	NetworkTransmitted float64 // bytes, IP
+	SocketsInUse       float64 // TCP, IPv4 and IPv6
 	SocketsTimeWait    float64 // TCP
 	SocketsOrphaned    float64 // TCP
-	Started            time.Time
 }
 
 // Container is the process's cgroup, version 1 or 2. Everything is unknown
@@ -147,7 +150,7 @@ type Pressure struct {
 // who reads regularly uses a [Sampler]. Read may be called concurrently.
 func Read() Snapshot {
 	var s Snapshot
-	newReader().read(&s)
+	newReader(false).read(&s, true)
 	return s
 }
 

@@ -6,7 +6,6 @@ import "time"
 type systemReader struct {
 	root    string // before /proc and /sys; for tests
 	hold    bool   // keep the descriptors of figures, until close
-	network bool   // read the network's figures too, which cost as much as all others
 	proc    procSources
 	cgroup  cgroup
 	started time.Time
@@ -53,9 +52,10 @@ func (r *systemReader) open(root string) {
 	r.cgroup = r.findCgroup()
 }
 
-// close frees what a reader that holds its files has open. It may be used
-// again, and opens them again.
+// close frees what a reader that holds its files has open. From then on it opens
+// them for each reading.
 func (r *systemReader) close() {
+	r.hold = false
 	p := &r.proc
 	for _, s := range []*source{&p.stat, &p.io, &p.netstat, &p.sockstat, &p.sockstat6, &p.cpu, &p.meminfo} {
 		s.file.close()
@@ -66,13 +66,18 @@ func (r *systemReader) close() {
 	r.cgroup.close()
 }
 
-func (r *systemReader) read(s *Snapshot) {
+// read fills what the operating system knows; the network's figures only when
+// asked, since they cost as much as all others.
+func (r *systemReader) read(s *Snapshot, network bool) {
 	s.Process.Started = r.started
 	r.usage(&s.Process)
 	if !haveProc {
 		return
 	}
 	r.process(&s.Process)
+	if network {
+		r.network(&s.Process)
+	}
 	r.container(&s.Container)
 	r.host(&s.Host)
 }
@@ -111,12 +116,12 @@ func (r *systemReader) process(p *Process) {
 	if p.Descriptors = descriptors(r.proc.fd); !Known(p.Descriptors) {
 		r.missing(r.proc.fd)
 	}
-	if p.RunDelay = r.threads.read(r.proc.task, r.buf[:]); !Known(p.RunDelay) {
+	if p.RunDelay = r.threads.read(r.proc.task, p.Threads, r.buf[:]); !Known(p.RunDelay) {
 		r.missing(r.proc.task)
 	}
-	if !r.network {
-		return
-	}
+}
+
+func (r *systemReader) network(p *Process) {
 	if p.NetworkReceived, p.NetworkTransmitted = parseNetstat(r.file(&r.proc.netstat)); !Known(p.NetworkReceived) {
 		r.missing(r.proc.netstat.path)
 	}

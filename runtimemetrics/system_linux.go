@@ -171,7 +171,8 @@ const maxThreads = 64
 type threadDelays struct {
 	total float64
 	last  []threadDelay
-	now   []threadDelay
+	now   []threadDelay // the other buffer
+	stale bool
 }
 
 type threadDelay struct {
@@ -180,23 +181,24 @@ type threadDelay struct {
 	delay float64
 }
 
-func (t *threadDelays) read(dir string, buf []byte) float64 {
-	t.now = t.now[:0]
-	ok := listNumbers(dir, buf, func(tid int) bool {
-		t.now = append(t.now, t.before(dir, tid))
-		return len(t.now) <= maxThreads
-	})
-	if !ok || len(t.now) == 0 || len(t.now) > maxThreads {
-		return unknown
+// read returns the total. The directory is listed only when the number of
+// threads, which the caller knows, is not that of the last listing, or one of
+// those listed has ended.
+func (t *threadDelays) read(dir string, threads float64, buf []byte) float64 {
+	if t.stale || float64(len(t.last)) != threads {
+		if !t.list(dir, buf) {
+			return unknown
+		}
 	}
 	known := false
-	for i := range t.now {
-		n := &t.now[i]
+	for i := range t.last {
+		n := &t.last[i]
 		_, rest := field(readFile(n.path, buf)) // time on the CPU, then in the queue
 		word, _ := field(rest)
 		v, ok := number(word)
 		if !ok {
-			continue // ended meanwhile, or a kernel without schedstat
+			t.stale = true // ended meanwhile, or a kernel without schedstat
+			continue
 		}
 		known = true
 		if v /= 1e9; v > n.delay {
@@ -204,11 +206,26 @@ func (t *threadDelays) read(dir string, buf []byte) float64 {
 			n.delay = v
 		}
 	}
-	t.last, t.now = t.now, t.last
 	if !known {
 		return unknown
 	}
 	return t.total
+}
+
+// list replaces the threads by those that are there now, false if that cannot
+// be known or they are too many.
+func (t *threadDelays) list(dir string, buf []byte) bool {
+	t.now = t.now[:0]
+	ok := listNumbers(dir, buf, func(tid int) bool {
+		t.now = append(t.now, t.before(dir, tid))
+		return len(t.now) <= maxThreads
+	})
+	if !ok || len(t.now) > maxThreads {
+		return false
+	}
+	t.last, t.now = t.now, t.last
+	t.stale = false
+	return true
 }
 
 // before returns what the last reading knew of a thread.

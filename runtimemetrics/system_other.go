@@ -21,4 +21,4 @@ func descriptors(string) float64 { return unknown }
 
 type threadDelays struct{}
 
-func (*threadDelays) read(string, []byte) float64 { return unknown }
+func (*threadDelays) read(string, float64, []byte) float64 { return unknown }

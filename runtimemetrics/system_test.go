@@ -20,13 +20,13 @@ func readTree(t *testing.T, root string, hold bool) (*Snapshot, *systemReader) {
 	if runtime.GOOS != "linux" {
 		t.Skip("reads files as Linux does")
 	}
-	r := &systemReader{hold: hold, network: true}
+	r := &systemReader{hold: hold}
 	t.Cleanup(r.close)
 	r.open(root)
 	s := &Snapshot{Process: unknownProcess, Container: unknownContainer, Host: unknownHost}
-	r.read(s)
+	r.read(s, true)
 	if hold {
-		r.read(s) // from the descriptors it now holds
+		r.read(s, true) // from the descriptors it now holds
 	}
 	return s, r
 }
@@ -133,10 +133,10 @@ func TestSampleReaderGivesItsDescriptorsBack(t *testing.T) {
 		t.Skip("no /proc")
 	}
 	before := descriptors("/proc/self/fd")
-	r := newSampleReader()
+	r := newReader(true)
 	var s Snapshot
-	r.read(&s)
-	r.read(&s) // descriptors are counted before the last are open
+	r.read(&s, false)
+	r.read(&s, false) // descriptors are counted before the last are open
 	if s.Process.Descriptors < before+3 || s.Process.Descriptors > before+40 {
 		t.Errorf("%v descriptors while sampling, %v before", s.Process.Descriptors, before)
 	}
