@@ -18,6 +18,7 @@ type Span struct {
 	Service, Name             string
 	Kind                      string // server, client, internal, producer, consumer
 	Attributes                map[string]string
+	Resource                  map[string]string
 }
 
 // CollectorConfig says where a collector sends what it receives.
@@ -50,8 +51,8 @@ func StartCollector(t testing.TB, c CollectorConfig) *Collector {
 		health := "127.0.0.1:" + ports[3]
 		jaeger, pipeline := "", ""
 		if c.Jaeger != "" {
-			jaeger = fmt.Sprintf("  otlp/jaeger: {endpoint: %q, tls: {insecure: true}}\n", c.Jaeger)
-			pipeline = "    traces/jaeger: {receivers: [otlp], processors: [batch], exporters: [otlp/jaeger]}\n"
+			jaeger = fmt.Sprintf("  otlp_grpc/jaeger: {endpoint: %q, tls: {insecure: true}}\n", c.Jaeger)
+			pipeline = "    traces/jaeger: {receivers: [otlp], processors: [batch], exporters: [otlp_grpc/jaeger]}\n"
 		}
 		file := writeFile(t, "collector.yaml", fmt.Sprintf(`
 extensions:
@@ -129,7 +130,7 @@ func (c *Collector) Spans(t testing.TB) []Span {
 			return err
 		}
 		for _, r := range batch.ResourceSpans {
-			service := flat(r.Resource.Attributes)["service.name"]
+			resource := flat(r.Resource.Attributes)
 			for _, scope := range r.ScopeSpans {
 				for _, s := range scope.Spans {
 					if seen[s.TraceID+s.SpanID] { // sent twice: the first answer was lost
@@ -138,8 +139,8 @@ func (c *Collector) Spans(t testing.TB) []Span {
 					seen[s.TraceID+s.SpanID] = true
 					kinds := []string{"unspecified", "internal", "server", "client", "producer", "consumer"}
 					spans = append(spans, Span{
-						TraceID: s.TraceID, SpanID: s.SpanID, ParentID: s.ParentSpanID, Service: service,
-						Name: s.Name, Kind: kinds[s.Kind], Attributes: flat(s.Attributes),
+						TraceID: s.TraceID, SpanID: s.SpanID, ParentID: s.ParentSpanID, Service: resource["service.name"],
+						Name: s.Name, Kind: kinds[s.Kind], Attributes: flat(s.Attributes), Resource: resource,
 					})
 				}
 			}

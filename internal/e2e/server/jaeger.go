@@ -69,16 +69,27 @@ func (j *Jaeger) Spans(t testing.TB, service string) []Span {
 
 func (j *Jaeger) traces(t testing.TB, path string, query url.Values) (spans []Span) {
 	t.Helper()
+	type tags []struct {
+		Key   string
+		Value any
+	}
+	flat := func(ts tags) map[string]string {
+		m := map[string]string{}
+		for _, tag := range ts {
+			m[tag.Key] = fmt.Sprint(tag.Value)
+		}
+		return m
+	}
 	var traces []struct {
 		Spans []struct {
 			TraceID, SpanID, OperationName, ProcessID string
 			References                                []struct{ RefType, SpanID string }
-			Tags                                      []struct {
-				Key   string
-				Value any
-			}
+			Tags                                      tags
 		}
-		Processes map[string]struct{ ServiceName string }
+		Processes map[string]struct {
+			ServiceName string
+			Tags        tags
+		}
 	}
 	if err := j.get(path, query, &traces); err != nil {
 		t.Fatal(err)
@@ -87,15 +98,13 @@ func (j *Jaeger) traces(t testing.TB, path string, query url.Values) (spans []Sp
 		for _, s := range trace.Spans {
 			span := Span{
 				TraceID: s.TraceID, SpanID: s.SpanID, Name: s.OperationName,
-				Service: trace.Processes[s.ProcessID].ServiceName, Kind: "internal", Attributes: map[string]string{},
+				Service: trace.Processes[s.ProcessID].ServiceName, Kind: "internal",
+				Attributes: flat(s.Tags), Resource: flat(trace.Processes[s.ProcessID].Tags),
 			}
 			for _, r := range s.References {
 				if r.RefType == "CHILD_OF" {
 					span.ParentID = r.SpanID
 				}
-			}
-			for _, tag := range s.Tags {
-				span.Attributes[tag.Key] = fmt.Sprint(tag.Value)
 			}
 			if kind := span.Attributes["span.kind"]; kind != "" {
 				span.Kind = kind

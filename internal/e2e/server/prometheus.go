@@ -198,10 +198,11 @@ func (p *Prometheus) Rules(t testing.TB) (rules []Rule) {
 // scrape that began after this call.
 func (p *Prometheus) WaitScrape(t testing.TB, job string) {
 	t.Helper()
-	// Prometheus stamps a scrape with its beginning, in milliseconds.
-	began := float64(time.Now().UnixMilli())/1000 + 0.001
+	// A scrape is stamped with its beginning, moved by up to a hundredth of the
+	// interval to be evenly spaced.
+	began := float64(time.Now().UnixMilli()+20) / 1000
 	Eventually(t, 15*time.Second, func() error {
-		samples := p.Query(t, fmt.Sprintf("timestamp(up{job=%q} == 1) > %.3f", job, began))
+		samples := p.Query(t, fmt.Sprintf("timestamp(up{job=%[1]q}) > %.3[2]f and up{job=%[1]q} == 1", job, began))
 		if len(samples) == 0 {
 			return fmt.Errorf("prometheus has not scraped %s: %s", job, p.targets())
 		}

@@ -1,0 +1,81 @@
+// Command subject is the smallest service that says everything: each GET
+// /work/{id} makes three spans in one trace, its own, that of the call it
+// makes to its own /leaf, and /leaf's. Traces are configured by the
+// environment alone. When it has ended it prints what was dropped, as JSON.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/loadline-go/loadline/observe"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8080", "where the service listens")
+	admin := flag.String("admin", "127.0.0.1:9464", "where the admin pages listen")
+	flag.Parse()
+	if err := run(context.Background(), *addr, *admin); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, addr, admin string) error {
+	tel, err := observe.Start(ctx, observe.Config{Service: "subject", AdminAddr: admin})
+	if err != nil {
+		return err
+	}
+	slog.SetDefault(slog.New(tel.LogHandler(slog.NewJSONHandler(os.Stderr, nil))))
+	client := &http.Client{Transport: tel.Transport(&http.Transport{MaxIdleConnsPerHost: 64})}
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /leaf", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "leaf") })
+	mux.HandleFunc("GET /broken", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "broken", http.StatusInternalServerError) })
+	mux.HandleFunc("GET /panic", func(w http.ResponseWriter, r *http.Request) { panic("as asked") })
+	mux.HandleFunc("GET /work/{id}", func(w http.ResponseWriter, r *http.Request) {
+		call, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://"+addr+"/leaf", nil)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		resp, err := client.Do(call)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer resp.Body.Close()
+		if _, err := io.Copy(w, resp.Body); err != nil {
+			slog.WarnContext(r.Context(), "answer", "err", err)
+		}
+	})
+	served := tel.Serve(ctx, &http.Server{Addr: addr, Handler: tel.Handler(mux)})
+	if served != nil {
+		fmt.Fprintln(os.Stderr, "served:", served)
+	}
+
+	dropped := map[string]float64{}
+	families, err := tel.Registry().Gather()
+	if err != nil {
+		return err
+	}
+	for _, f := range families {
+		if f.GetName() != "observe_dropped_total" {
+			continue
+		}
+		for _, m := range f.Metric {
+			labels := map[string]string{}
+			for _, l := range m.Label {
+				labels[l.GetName()] = l.GetValue()
+			}
+			dropped[labels["signal"]+" "+labels["reason"]] += m.GetCounter().GetValue()
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]any{"dropped": dropped})
+}
