@@ -2,6 +2,7 @@ package span
 
 import (
 	"context"
+	"net/http"
 	rt "runtime/trace"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ type Options struct {
 	Kind   trace.SpanKind
 	Start  time.Time         // zero: now
 	Remote trace.SpanContext // the caller's, used when it is valid and the context holds no span
+	Header http.Header       // where the caller's is read from instead when Remote is not valid; nil: nowhere
 	Scope  *Scope            // nil: this module's
 	// Describer makes the attributes when somebody reads them; nil: none.
 	Describer Describer
@@ -142,15 +144,18 @@ func (p *Provider) begin(s *Span, scope *Scope, parent context.Context, up trace
 	case ours != nil:
 		s.traceID, s.parentID, s.parentFlags = ours.traceID, ours.id, ours.flags
 		if ours.mode&modeHasState != 0 {
-			s.extra().parentState = ours.more.state
+			s.extra().parentState, s.more.rawState = ours.more.state, ours.more.rawState
 		}
 	case newRoot:
 	default:
 		if up != nil {
 			far = up.SpanContext()
+			if r, ok := up.(*caller); ok && r.raw != "" {
+				s.extra().rawState = r.raw
+			}
 		}
-		if !far.IsValid() && o.Remote.IsValid() {
-			far = o.Remote.WithRemote(true)
+		if !far.IsValid() {
+			far = s.caller(far, o)
 		}
 		s.adopt(far)
 	}
@@ -162,7 +167,7 @@ func (p *Provider) begin(s *Span, scope *Scope, parent context.Context, up trace
 	}
 	decision, fast := p.sampler.decide(s, ours, far)
 	if fast {
-		if s.more != nil && s.more.parentState.Len() > 0 {
+		if s.more != nil && (s.more.parentState.Len() > 0 || s.more.rawState != "") {
 			s.more.state = s.more.parentState
 			s.mode |= modeHasState
 		}
@@ -176,7 +181,7 @@ func (p *Provider) begin(s *Span, scope *Scope, parent context.Context, up trace
 		}
 		result := p.ask(s, parent, far, newRoot, o, c, first)
 		decision = result.Decision
-		if result.Tracestate.Len() > 0 {
+		if result.Tracestate.Len() > 0 || s.more != nil && s.more.rawState != "" {
 			s.extra().state = result.Tracestate
 			s.mode |= modeHasState
 		}
@@ -215,6 +220,30 @@ func (p *Provider) begin(s *Span, scope *Scope, parent context.Context, up trace
 		for _, sp := range *p.processors.Load() {
 			sp.OnStart(parent, s)
 		}
+	}
+}
+
+// caller returns who called, when the context holds no valid span: by the options, or else far as it is.
+func (s *Span) caller(far trace.SpanContext, o *Options) trace.SpanContext {
+	if o.Remote.IsValid() {
+		return o.Remote.WithRemote(true)
+	}
+	if o.Header != nil {
+		if c, ok := traceparentOf(o.Header); ok {
+			if states := o.Header[tracestateKey]; len(states) > 0 {
+				s.readState(&c, readTracestate(states))
+			}
+			return trace.NewSpanContext(c)
+		}
+	}
+	return far
+}
+
+// readState puts a state where there is room for it.
+func (s *Span) readState(c *trace.SpanContextConfig, text string) {
+	var err error
+	if c.TraceState, err = trace.ParseTraceState(text); err != nil {
+		s.extra().rawState = text
 	}
 }
 
@@ -258,13 +287,17 @@ func (p *Provider) beginOff(s *Span, up trace.Span, o *Options) {
 		sc = up.SpanContext()
 	}
 	if !sc.IsValid() {
-		sc = o.Remote
+		sc = s.caller(sc, o)
+	} else if r, ok := up.(*caller); ok && r.raw != "" {
+		s.extra().rawState = r.raw
+	} else if ours, ok := up.(*Span); ok && ours.mode&modeHasState != 0 {
+		s.extra().rawState = ours.more.rawState
 	}
 	if !sc.IsValid() {
 		return
 	}
 	s.traceID, s.id, s.flags = sc.TraceID(), sc.SpanID(), sc.TraceFlags()
-	if sc.TraceState().Len() > 0 {
+	if sc.TraceState().Len() > 0 || s.more != nil && s.more.rawState != "" {
 		s.extra().state = sc.TraceState()
 		s.mode |= modeHasState
 	}

@@ -22,8 +22,8 @@ type family struct {
 	closed bool
 	fate   fate
 
-	home         *shard // constant once in the table
-	listed       bool   // this and the rest under home's lock
+	home         *shard // constant
+	listed, gone bool   // in the table; or at rest, under home's lock as what follows
 	older, newer *family
 }
 
@@ -61,6 +61,7 @@ func (p *Provider) carve(up trace.Span, newRoot bool) *Span {
 		r := new(rooted)
 		r.root = &r.Span
 		r.Span.family.Store(&r.family)
+		r.home = p.families.home()
 		p.families.add(&r.family)
 		return &r.Span
 	}
@@ -83,21 +84,20 @@ func (p *Provider) familyOf(s *Span) *family {
 	n := new(newborn)
 	n.root = s
 	n.free = n.first[:]
+	n.home = p.families.home()
+	n.mu.Lock() // whoever finds the family waits until its fate is known
 	if !s.family.CompareAndSwap(nil, &n.family) {
 		return s.family.Load()
 	}
-	p.families.add(&n.family)
 	// Either the root's end comes after this and finds the family, or its fate can be read here.
 	if m := s.marks.Load(); m&markJudged != 0 {
-		n.mu.Lock()
-		if !n.closed {
-			n.closed, n.fate = true, forgotten
-			if m&markKept != 0 {
-				n.fate = kept
-			}
+		n.closed, n.fate = true, forgotten
+		if m&markKept != 0 {
+			n.fate = kept
 		}
-		n.mu.Unlock()
 	}
+	n.mu.Unlock()
+	p.families.add(&n.family)
 	return &n.family
 }
 
@@ -253,12 +253,18 @@ func (t *families) init(max int) {
 	}
 }
 
+// home chooses a shard.
+func (t *families) home() *shard { return &t.shards[rand.Uint32()%uint32(len(t.shards))] }
+
 // add enters f; when its shard is full the oldest family there loses the spans it waits with.
 func (t *families) add(f *family) {
-	h := &t.shards[rand.Uint32()%uint32(len(t.shards))]
-	f.home = h
+	h := f.home
 	var victim *family
 	h.mu.Lock()
+	if f.gone { // its other children were quicker than this
+		h.mu.Unlock()
+		return
+	}
 	f.listed = true
 	if h.n >= h.max {
 		victim = h.oldest
@@ -298,6 +304,7 @@ func (h *shard) unlink(f *family) {
 func (t *families) remove(f *family) {
 	h := f.home
 	h.mu.Lock()
+	f.gone = true
 	if f.listed {
 		h.unlink(f)
 	}

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // Bounds on baggage, in and out: those that the W3C says a platform must be able to carry.
@@ -40,15 +41,25 @@ func (p Propagator) Fields() []string {
 
 // Inject writes the current span's identity and the allowed baggage into carrier.
 func (p Propagator) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
-	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
+	current := trace.SpanFromContext(ctx)
+	if sc := current.SpanContext(); sc.IsValid() {
+		state := sc.TraceState().String()
+		switch s := current.(type) {
+		case *Span:
+			state = s.stateText()
+		case *caller:
+			if s.raw != "" {
+				state = s.raw
+			}
+		}
 		if h, ok := carrier.(propagation.HeaderCarrier); ok {
-			injectHeader(http.Header(h), sc.TraceID(), sc.SpanID(), sc.TraceFlags(), sc.TraceState())
+			injectHeader(http.Header(h), sc.TraceID(), sc.SpanID(), sc.TraceFlags(), state)
 		} else {
 			var text [traceparentLen]byte
 			formatTraceparent(&text, sc.TraceID(), sc.SpanID(), sc.TraceFlags())
 			carrier.Set(traceparentName, string(text[:]))
-			if state := sc.TraceState(); state.Len() > 0 {
-				carrier.Set(tracestateName, state.String())
+			if state != "" {
+				carrier.Set(tracestateName, state)
 			}
 		}
 	}
@@ -63,19 +74,19 @@ func (p Propagator) Inject(ctx context.Context, carrier propagation.TextMapCarri
 // Extract returns ctx with the caller's identity as the remote current span, and with the allowed baggage. What is
 // malformed is ignored.
 func (p Propagator) Extract(ctx context.Context, carrier propagation.TextMapCarrier) context.Context {
-	var sc trace.SpanContext
-	if h, ok := carrier.(propagation.HeaderCarrier); ok {
-		sc = ParseTraceparent(http.Header(h))
-	} else if parents := values(carrier, traceparentName); len(parents) == 1 {
+	if parents := values(carrier, traceparentName); len(parents) == 1 {
 		if c, ok := parseTraceparent(parents[0]); ok {
+			far := new(caller)
 			if states := values(carrier, tracestateName); len(states) > 0 {
-				c.TraceState = parseTracestate(states)
+				text := readTracestate(states)
+				var err error
+				if c.TraceState, err = trace.ParseTraceState(text); err != nil {
+					far.raw = text
+				}
 			}
-			sc = trace.NewSpanContext(c)
+			far.sc = trace.NewSpanContext(c)
+			ctx = trace.ContextWithSpan(ctx, far)
 		}
-	}
-	if sc.IsValid() {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, sc)
 	}
 	if len(p.Baggage) > 0 {
 		if bag := p.parse(values(carrier, baggageName)); bag.Len() > 0 {
@@ -84,6 +95,15 @@ func (p Propagator) Extract(ctx context.Context, carrier propagation.TextMapCarr
 	}
 	return ctx
 }
+
+// caller is the remote current span that Extract makes: the API's, with a state that the API cannot hold.
+type caller struct {
+	noop.Span
+	sc  trace.SpanContext
+	raw string
+}
+
+func (c *caller) SpanContext() trace.SpanContext { return c.sc }
 
 // ExtractBaggage returns ctx with the allowed baggage of h; ctx itself when there is none.
 func (p Propagator) ExtractBaggage(ctx context.Context, h http.Header) context.Context {

@@ -10,8 +10,10 @@ import (
 // beginShell lets an SDK span do the work.
 func (p *Provider) beginShell(s *Span, scope *Scope, parent context.Context, o *Options) {
 	s.mode = modeShell | modeRoot
-	if o.Remote.IsValid() && !trace.SpanContextFromContext(parent).IsValid() {
-		parent = trace.ContextWithRemoteSpanContext(parent, o.Remote)
+	if !trace.SpanContextFromContext(parent).IsValid() {
+		if far := s.caller(trace.SpanContext{}, o); far.IsValid() {
+			parent = trace.ContextWithRemoteSpanContext(parent, far)
+		}
 	}
 	opts := []trace.SpanStartOption{trace.WithSpanKind(o.Kind), trace.WithTimestamp(s.start)}
 	if o.Describer != nil {

@@ -88,6 +88,7 @@ type more struct {
 
 	state       trace.TraceState   // own
 	parentState trace.TraceState   // the parent's
+	rawState    string             // the caller's, when trace.TraceState cannot hold it; passed on as it is
 	parent      *trace.SpanContext // when the parent is not told by parentID, parentFlags and the own trace ID
 	end         time.Time          // when an end time was given
 	taskEnd     func()             // of the execution trace

@@ -20,21 +20,25 @@ const (
 )
 
 // ParseTraceparent reads the caller's identity from h by the rules of W3C Trace Context. It is invalid when there is
-// none, when it is malformed or when there are two; then a new trace begins. A malformed tracestate is discarded alone.
-// The usual case, no tracestate, does not allocate.
+// none, when it is malformed or when there are two; then a new trace begins. A malformed tracestate is discarded alone,
+// and so is one whose keys trace.TraceState cannot hold: Options.Header carries those too.
 func ParseTraceparent(h http.Header) trace.SpanContext {
-	v := h[traceparentKey]
-	if len(v) != 1 {
-		return trace.SpanContext{}
-	}
-	c, ok := parseTraceparent(v[0])
+	c, ok := traceparentOf(h)
 	if !ok {
 		return trace.SpanContext{}
 	}
 	if states := h[tracestateKey]; len(states) > 0 {
-		c.TraceState = parseTracestate(states)
+		c.TraceState, _ = trace.ParseTraceState(readTracestate(states))
 	}
 	return trace.NewSpanContext(c)
+}
+
+func traceparentOf(h http.Header) (c trace.SpanContextConfig, ok bool) {
+	v := h[traceparentKey]
+	if len(v) != 1 {
+		return c, false
+	}
+	return parseTraceparent(v[0])
 }
 
 func parseTraceparent(v string) (c trace.SpanContextConfig, ok bool) {
@@ -83,15 +87,16 @@ func nibble(c byte) byte {
 	return 0xff
 }
 
-// parseTracestate joins the headers and drops what repeats a key further left, which is the newer one. A state that is
-// malformed or has too many members is empty.
-func parseTracestate(headers []string) trace.TraceState {
+// readTracestate joins the headers and drops a member that repeats a key further left, which is the newer one. It
+// returns an empty state when a member is malformed or there are too many. The usual state, one header without spaces
+// and repetition, is returned as it is.
+func readTracestate(headers []string) string {
 	all := headers[0]
 	if len(headers) > 1 {
 		all = strings.Join(headers, ",")
 	}
-	members := 0
-	var list []string
+	var list [maxMembers]string
+	members, kept, size := 0, 0, 0
 	for rest := all; rest != ""; {
 		var m string
 		m, rest, _ = strings.Cut(rest, ",")
@@ -99,22 +104,20 @@ func parseTracestate(headers []string) trace.TraceState {
 		if m == "" {
 			continue
 		}
-		if members++; members > maxMembers {
-			return trace.TraceState{}
+		key, value, ok := strings.Cut(m, "=")
+		if members++; members > maxMembers || !ok || !validKey(key) || !validValue(value) {
+			return ""
 		}
-		key, _, _ := strings.Cut(m, "=")
-		if !repeatsKey(list, key) {
-			list = append(list, m)
+		if !repeatsKey(list[:kept], key) {
+			list[kept] = m
+			kept++
+			size += len(m) + 1
 		}
 	}
-	if len(list) == 0 {
-		return trace.TraceState{}
+	if size-1 == len(all) {
+		return all
 	}
-	state, err := trace.ParseTraceState(strings.Join(list, ","))
-	if err != nil {
-		return trace.TraceState{}
-	}
-	return state
+	return strings.Join(list[:kept], ",")
 }
 
 func repeatsKey(list []string, key string) bool {
@@ -126,16 +129,60 @@ func repeatsKey(list []string, key string) bool {
 	return false
 }
 
+// validKey checks a key by Level 2 of the specification, which made one kind of the two that Level 1 had:
+//
+//	key     = ( lcalpha / DIGIT ) 0*255 ( keychar )
+//	keychar = lcalpha / DIGIT / "_" / "-" / "*" / "/" / "@"
+func validKey(key string) bool {
+	if key == "" || len(key) > 256 || !lowerOrDigit(key[0]) {
+		return false
+	}
+	for i := 1; i < len(key); i++ {
+		switch c := key[i]; {
+		case lowerOrDigit(c), c == '_', c == '-', c == '*', c == '/', c == '@':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func lowerOrDigit(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
+
+// validValue: printable ASCII but for comma and equals sign, at most 256 of it, and no space at the end.
+func validValue(v string) bool {
+	if v == "" || len(v) > 256 {
+		return false
+	}
+	for i := range len(v) {
+		if c := v[i]; c < ' ' || c > '~' || c == ',' || c == '=' {
+			return false
+		}
+	}
+	return true // trimmed: it does not end in a space
+}
+
 // Inject writes the identity of s into h, for whoever is called next. The sampled flag says what the sampler said: a
 // refused trace stays refused downstream, whatever late sampling keeps here. A nil span writes nothing.
 func (s *Span) Inject(h http.Header) {
 	if s == nil || !s.traceID.IsValid() {
 		return
 	}
-	injectHeader(h, s.traceID, s.id, s.flags, s.traceState())
+	injectHeader(h, s.traceID, s.id, s.flags, s.stateText())
 }
 
-func injectHeader(h http.Header, traceID trace.TraceID, id trace.SpanID, flags trace.TraceFlags, state trace.TraceState) {
+// stateText returns the trace state for the next one, also when trace.TraceState cannot hold it.
+func (s *Span) stateText() string {
+	if s.mode&modeHasState == 0 {
+		return ""
+	}
+	if s.more.state.Len() == 0 {
+		return s.more.rawState
+	}
+	return s.more.state.String()
+}
+
+func injectHeader(h http.Header, traceID trace.TraceID, id trace.SpanID, flags trace.TraceFlags, state string) {
 	// One allocation for the text and the slice that holds it.
 	v := new(struct {
 		text [traceparentLen]byte
@@ -144,8 +191,8 @@ func injectHeader(h http.Header, traceID trace.TraceID, id trace.SpanID, flags t
 	formatTraceparent(&v.text, traceID, id, flags)
 	v.list[0] = unsafe.String(&v.text[0], len(v.text)) // never written again
 	h[traceparentKey] = v.list[:]
-	if state.Len() > 0 {
-		h[tracestateKey] = []string{state.String()}
+	if state != "" {
+		h[tracestateKey] = []string{state}
 	}
 }
 
