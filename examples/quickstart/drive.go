@@ -57,23 +57,29 @@ func (d *drive) run(ctx context.Context, url string) error {
 	if d.rate == 0 {
 		return nil
 	}
+	loading := ctx
 	if d.load > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d.load)
+		loading, cancel = context.WithTimeout(ctx, d.load)
 		defer cancel()
 	}
 	l := newLoad(url, d.rate)
 	sent := make(chan struct{})
 	go func() {
-		l.run(ctx)
+		l.run(loading)
 		close(sent)
 	}()
 	d.watch(l, sent)
 	d.summary(l)
-	if d.report == "" {
-		return nil
+	if d.report != "" {
+		if err := writeReport(d.report, l); err != nil {
+			return err
+		}
 	}
-	return writeReport(d.report, l)
+	if ctx.Err() == nil {
+		fmt.Fprintln(d.stdout, "\nthe load has ended, the shop still serves")
+	}
+	return nil
 }
 
 // places prints where to look.

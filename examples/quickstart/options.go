@@ -74,12 +74,18 @@ func (o options) check(rest []string) error {
 
 // freeAddr returns addr, or a free port of the same host when addr is taken.
 func freeAddr(addr string, stdout io.Writer) string {
-	l, err := net.Listen("tcp", addr)
-	if err == nil {
+	l, taken := net.Listen("tcp", addr)
+	if taken == nil {
 		l.Close()
 		return addr
 	}
 	host, _, _ := net.SplitHostPort(addr)
-	fmt.Fprintf(stdout, "%v: taking a free port\n", err)
-	return net.JoinHostPort(host, "0")
+	free := net.JoinHostPort(host, "0")
+	l, err := net.Listen("tcp", free)
+	if err != nil {
+		return addr // it is not the port: Serve will say what is wrong
+	}
+	l.Close()
+	fmt.Fprintf(stdout, "%v: taking a free port\n", taken)
+	return free
 }
