@@ -39,12 +39,13 @@ func ExampleVerify() {
 
 	// In a test:
 	leakcheck.Verify(t)
-	q := newQueue() // and no q.Close
+	q := newQueue()
+	q.Close()
 
 	t.cleanup() // the test has ended
-	q.Close()
+	fmt.Println("no leak")
 	// Output:
-	// leakcheck: TestQueue left a goroutine behind [chan receive]
+	// no leak
 }
 
 func ExampleConfig() {
@@ -66,15 +67,14 @@ func ExampleConfig() {
 func ExampleConfig_Verify() {
 	t := &exampleT{}
 
-	// In a test of something that takes its time to end:
-	leakcheck.Config{Patience: time.Minute}.Verify(t)
-	q := newQueue()
-	time.AfterFunc(200*time.Millisecond, q.Close)
+	// In a test whose goroutines end at once or never:
+	leakcheck.Config{Patience: 100 * time.Millisecond}.Verify(t)
+	q := newQueue() // and no q.Close
 
 	t.cleanup()
-	fmt.Println("no leak")
+	q.Close()
 	// Output:
-	// no leak
+	// leakcheck: TestQueue left a goroutine behind [chan receive]
 }
 
 // For a whole package:

@@ -170,7 +170,7 @@ func TestVerifyFindsTheLeaksOfTheGoTree(t *testing.T) {
 	var found, certain, lucky, luckyFound atomic.Int64
 	t.Run("programs", func(t *testing.T) {
 		// They sleep most of the time, so more run at once than there are CPUs.
-		slots := make(chan bool, 3*runtime.GOMAXPROCS(0))
+		slots := make(chan bool, 8*runtime.GOMAXPROCS(0))
 		var all sync.WaitGroup
 		defer all.Wait()
 		for _, p := range programs {

@@ -69,7 +69,7 @@ func (t *test) check() {
 
 func main() {
 	t.name = "Test" + os.Args[1]
-	leakcheck.Config{Patience: 200 * time.Millisecond}.Verify(&t)
+	leakcheck.Config{Patience: 100 * time.Millisecond}.Verify(&t)
 	cmds[os.Args[1]]()
 	t.check()
 	os.Exit(0)
