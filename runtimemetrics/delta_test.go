@@ -155,3 +155,14 @@ func TestThrottledShareIsZeroWhenNothingRan(t *testing.T) {
 		t.Errorf("throttled share %v", d.ThrottledShare)
 	}
 }
+
+func TestThisRuntimeHasEveryMetricThatIsRead(t *testing.T) {
+	r := newReader(false)
+	var s Snapshot
+	r.runtime(&s)
+	for i, s := range r.samples {
+		if s.Value.Kind() == metrics.KindBad {
+			t.Errorf("%d: %q is not in runtime/metrics", i, s.Name)
+		}
+	}
+}

@@ -12,7 +12,7 @@ type Headroom struct {
 	Limit float64       // bytes; the limit that is nearest
 	Used  float64       // bytes, counted the way that limit counts
 	By    string        // "cgroup", "gomemlimit" or "host"
-	After time.Duration // until the limit at the trend of the samples kept; 0 when memory is not growing, or not within a day
+	After time.Duration // until the first limit at the trend of the samples kept; 0 when memory is not growing, or not within a day
 }
 
 // newHeadroom compares each limit with what it limits and keeps the nearest.
@@ -54,14 +54,36 @@ const (
 	trendMost  = 24 * time.Hour // a limit further away than that is no news
 )
 
-// timeToLimit extrapolates the growth of what counts against the limit of h
-// over n snapshots, the oldest first, by least squares. Memory grows when its
-// least value grows from each quarter of the time to the next: the saw teeth
-// that garbage collection makes return to the same floor.
-func timeToLimit(n int, at func(int) *Snapshot, h Headroom) time.Duration {
-	if n < trendLeast || !Known(h.Ratio) {
+// timeToLimit returns when the first limit is reached at the trend of n
+// snapshots, the oldest first; 0 when none is. The host's memory, which others
+// fill too, counts only where it is the only limit.
+func timeToLimit(n int, at func(int) *Snapshot) time.Duration {
+	if n < trendLeast {
 		return 0
 	}
+	var first time.Duration
+	limited := false
+	for _, by := range [...]string{"cgroup", "gomemlimit", "host"} {
+		if by == "host" && limited {
+			break
+		}
+		used, limit := usage(at(n-1), by)
+		if !Known(used) || !Known(limit) {
+			continue
+		}
+		limited = true
+		if after := trend(n, at, by, used, limit); after > 0 && (first == 0 || after < first) {
+			first = after
+		}
+	}
+	return first
+}
+
+// trend extrapolates the growth of what counts against one limit by least
+// squares. Memory grows when its least value grows from each quarter of the
+// time to the next: the saw teeth that garbage collection makes return to the
+// same floor.
+func trend(n int, at func(int) *Snapshot, by string, used, limit float64) time.Duration {
 	var floor [trendParts]float64
 	for i := range floor {
 		floor[i] = math.Inf(1)
@@ -70,13 +92,13 @@ func timeToLimit(n int, at func(int) *Snapshot, h Headroom) time.Duration {
 	var sx, sy, sxx, sxy float64
 	for i := range n {
 		s := at(i)
-		y, _ := usage(s, h.By)
+		y, _ := usage(s, by)
 		if !Known(y) {
 			return 0
 		}
 		part := &floor[i*trendParts/n]
 		*part = min(*part, y)
-		y -= h.Used // keeps the squares small
+		y -= used // keeps the squares small
 		x := s.Time.Sub(begin).Seconds()
 		sx, sy, sxx, sxy = sx+x, sy+y, sxx+x*x, sxy+x*y
 	}
@@ -87,7 +109,7 @@ func timeToLimit(n int, at func(int) *Snapshot, h Headroom) time.Duration {
 	}
 	count := float64(n)
 	slope := (count*sxy - sx*sy) / (count*sxx - sx*sx)
-	seconds := (h.Limit - h.Used) / slope
+	seconds := (limit - used) / slope
 	if !(slope > 0) || !(seconds > 0) || seconds > trendMost.Seconds() {
 		return 0
 	}

@@ -1,11 +1,14 @@
 package runtimemetrics
 
 import (
+	"context"
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -155,4 +158,31 @@ func TestMemoryLimitFollowsTheCgroupButNeverTheUser(t *testing.T) {
 	late := memoryLimiter{share: .75} // and the user was first
 	late.follow(in(1 << 30))
 	expect(1 << 33)
+}
+
+// The runtime is real here and time is not, so that the rate of the leak is
+// known exactly.
+func TestTimeToTheLimitFollowsARealLeak(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const step = 256 << 10 // in 5 s
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		runtime.GC()
+		now := Read()
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(int64(now.Memory.HeapLive) + 200*mib))
+		var leak [][]byte
+		var last Delta
+		s := &Sampler{Probe: -1, OnSample: func(d Delta) {
+			last = d
+			leak = append(leak, make([]byte, step))
+			runtime.GC()
+		}}
+		s.Run(ctx)
+		used, limit := usage(&last.Now, "gomemlimit")
+		want := time.Duration((limit - used) / step * float64(5*time.Second))
+		if got := last.Headroom.After; math.Abs(float64(got-want)) > .1*float64(want) {
+			t.Errorf("the limit is reached after %v, want %v", got, want)
+		}
+		runtime.KeepAlive(leak)
+	})
 }

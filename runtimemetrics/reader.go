@@ -38,6 +38,8 @@ var keys = [...]string{
 	kMemReleased:  "/memory/classes/heap/released:bytes",
 	kMemStack:     "/memory/classes/heap/stacks:bytes",
 	kMemObjects:   "/memory/classes/heap/objects:bytes",
+	kMemFree:      "/memory/classes/heap/free:bytes",
+	kMemUnused:    "/memory/classes/heap/unused:bytes",
 	kHeapLive:     "/gc/heap/live:bytes",
 	kHeapGoal:     "/gc/heap/goal:bytes",
 	kMemLimit:     "/gc/gomemlimit:bytes",

@@ -212,7 +212,7 @@ func (s *Sampler) Last(d time.Duration) (Delta, bool) {
 		back++
 	}
 	delta := newDelta(s.at(back), last)
-	delta.Headroom.After = timeToLimit(s.filled, func(i int) *Snapshot { return s.at(s.filled - 1 - i) }, delta.Headroom)
+	delta.Headroom.After = timeToLimit(s.filled, func(i int) *Snapshot { return s.at(s.filled - 1 - i) })
 	return delta, true
 }
 
@@ -231,7 +231,7 @@ func (s *Sampler) Deltas() iter.Seq[Delta] {
 		s.mu.Unlock()
 		for i := 1; i < len(kept); i++ {
 			d := newDelta(&kept[i-1], &kept[i])
-			d.Headroom.After = timeToLimit(i+1, func(i int) *Snapshot { return &kept[i] }, d.Headroom)
+			d.Headroom.After = timeToLimit(i+1, func(i int) *Snapshot { return &kept[i] })
 			if !yield(d) {
 				return
 			}
