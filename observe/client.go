@@ -5,10 +5,13 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
@@ -18,16 +21,21 @@ import (
 
 // Transport returns a http.RoundTripper that measures and traces every request
 // and sends it through next, http.DefaultTransport when nil. The trace goes on
-// in the called service: the headers traceparent, tracestate and baggage are
-// set on a copy of the request. The span ends when the body of the response is
-// read to its end or closed; the metric ends with the response's header. A nil
-// Telemetry returns next, or http.DefaultTransport.
+// in the called service: the headers traceparent and tracestate are set on a
+// copy of the request. The metric ends with the response's header; the span
+// ends when the response's body is read to its end or closed. A request whose
+// RoundTrip did not return is counted under error_type "panic", and the panic
+// goes on. Applying it twice counts once. A nil Telemetry returns next, or
+// http.DefaultTransport.
 func (t *Telemetry) Transport(next http.RoundTripper) http.RoundTripper {
 	if next == nil {
 		next = http.DefaultTransport
 	}
 	if t == nil {
 		return next
+	}
+	if inner, ok := next.(*transport); ok && inner.client == t.client {
+		return inner
 	}
 	return &transport{next: next, client: t.client}
 }
@@ -60,32 +68,63 @@ func newClient(t *Telemetry) *client {
 	return &client{tel: t, duration: t.metrics.histogram(clientDuration)}
 }
 
-// outgoing is one request on its way out: its span, its record and the body of
-// its response in one allocation.
+// outgoing is one request on its way out: its record and the body of its
+// response in one allocation. It keeps a copy of the URL, because the span may
+// be described after the caller took the request back and changed it.
 type outgoing struct {
-	span      span.Span
+	span      *span.Span
 	method    int
-	r         *http.Request
+	url       url.URL
+	original  string // the method, when it is not a known one
 	status    int
 	errorType string
 	body      io.ReadCloser
 	ended     atomic.Bool
 }
 
+// outermost is an outgoing with its span, for a request outside of any trace.
+type outermost struct {
+	outgoing
+	own span.Span
+}
+
+func (t *transport) begin(r *http.Request, start time.Time) *outgoing {
+	provider := t.client.tel.provider
+	opts := span.Options{Kind: trace.SpanKindClient, Start: start, Scope: t.client.tel.scope}
+	if span.FromContext(r.Context()) != nil {
+		o := &outgoing{}
+		o.set(r)
+		opts.Name, opts.Describer = methods[o.method], o
+		o.span = provider.Start(r.Context(), opts) // in the memory of its trace
+		return o
+	}
+	o := &outermost{}
+	o.set(r)
+	opts.Name, opts.Describer = methods[o.method], &o.outgoing
+	o.span = &o.own
+	provider.Begin(o.span, r.Context(), opts)
+	return &o.outgoing
+}
+
+func (o *outgoing) set(r *http.Request) {
+	o.url = *r.URL
+	switch o.method = methodIndex(r.Method); {
+	case r.Method == "": // as net/http does
+		o.method = methodIndex(http.MethodGet)
+	case o.method == 0:
+		o.original = r.Method
+	}
+}
+
 func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	if r.URL == nil {
+		return t.next.RoundTrip(r) // to fail there, as it would
+	}
 	start := time.Now()
-	o := &outgoing{method: methodIndex(r.Method), r: r}
-	if r.Method == "" { // as net/http does
-		o.method = methodIndex("GET")
-	}
-	t.client.tel.provider.Begin(&o.span, r.Context(), span.Options{
-		Name: methods[o.method], Kind: trace.SpanKindClient, Start: start, Describer: o, Scope: t.client.tel.scope,
-	})
-	out := r.WithContext(&o.span)
-	out.Header = maps.Clone(r.Header) // values are replaced, not changed
-	if out.Header == nil {
-		out.Header = make(http.Header, 2)
-	}
+	o := t.begin(r, start)
+	out := r.WithContext(o.span)
+	out.Header = make(http.Header, len(r.Header)+2)
+	maps.Copy(out.Header, r.Header) // values are replaced, not changed
 	o.span.Inject(out.Header)
 
 	returned := false
@@ -95,17 +134,21 @@ func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 			o.errorType = "panic"
 		case err != nil:
 			o.errorType = errorType(err)
-		default:
+			recordError(o.span, err, nil)
+		case resp != nil:
 			o.status = resp.StatusCode
 			if o.status >= 400 {
 				o.errorType = statusText(o.status)
 			}
 		}
 		end := time.Now()
-		t.client.timing(o).observeFor(end.Sub(start), end, exemplar(&o.span))
+		t.client.timing(o).observeFor(end.Sub(start), end, exemplar(o.span))
+		if resp != nil && resp.Request == out {
+			resp.Request = r
+		}
 		// An upgraded connection keeps its own body, which is also a writer.
-		if !returned || err != nil || resp.Body == nil || resp.StatusCode == http.StatusSwitchingProtocols {
-			o.end(end)
+		if err != nil || resp == nil || resp.Body == nil || resp.Body == http.NoBody || resp.StatusCode == http.StatusSwitchingProtocols {
+			o.end(end, "", !returned)
 			return
 		}
 		o.body = resp.Body
@@ -116,29 +159,38 @@ func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 	return resp, err
 }
 
-func (o *outgoing) end(at time.Time) {
-	if o.ended.CompareAndSwap(false, true) {
-		o.span.Finish(span.Outcome{End: at, Failed: o.errorType != ""})
+// end ends the span once. A body that broke off is told by the span alone: the
+// metric was observed with the header.
+func (o *outgoing) end(at time.Time, errorType string, panicked bool) {
+	if !o.ended.CompareAndSwap(false, true) {
+		return
 	}
+	if o.errorType == "" {
+		o.errorType = errorType
+	}
+	o.span.Finish(span.Outcome{End: at, Failed: o.errorType != "", Panicked: panicked})
 }
 
 // Read and Close make outgoing the body of its response.
 func (o *outgoing) Read(p []byte) (int, error) {
 	n, err := o.body.Read(p)
-	if err != nil {
-		o.end(time.Now())
+	switch {
+	case err == io.EOF:
+		o.end(time.Now(), "", false)
+	case err != nil && !o.ended.Load():
+		o.end(time.Now(), errorType(err), false)
 	}
 	return n, err
 }
 
 func (o *outgoing) Close() error {
 	err := o.body.Close()
-	o.end(time.Now())
+	o.end(time.Now(), "", false)
 	return err
 }
 
 func (c *client) timing(o *outgoing) *timing {
-	u := o.r.URL
+	u := &o.url
 	key := clientKey{host: u.Host, scheme: u.Scheme, errorType: o.errorType, method: o.method, status: o.status}
 	if t, ok := c.found.get(key); ok {
 		return t
@@ -147,21 +199,32 @@ func (c *client) timing(o *outgoing) *timing {
 	if o.status != 0 {
 		status = statusText(o.status)
 	}
-	t, exact := c.duration.with(methods[o.method], clip(u.Hostname(), 255), clip(port(o.r), 5), status, o.errorType)
-	if exact {
+	address, port := u.Hostname(), port(u)
+	t, exact := c.duration.with(methods[o.method], clip(address, maxHost), clip(port, maxPort), status, o.errorType)
+	// Hosts that share a series by being clipped or mended are without number,
+	// and so are schemes: the cache takes only what has a series of its own.
+	if exact && len(address) <= maxHost && len(port) <= maxPort && utf8.ValidString(u.Host) && (u.Scheme == "http" || u.Scheme == "https") {
 		c.found.add(key, t)
 	}
 	return t
 }
 
-func port(r *http.Request) string {
-	switch {
-	case r.URL.Port() != "":
-		return r.URL.Port()
-	case r.URL.Scheme == "https":
+const (
+	maxHost = 255 // octets of a name in the DNS
+	maxPort = 5
+)
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	switch u.Scheme {
+	case "http":
+		return "80"
+	case "https":
 		return "443"
 	}
-	return "80"
+	return ""
 }
 
 // Describe gives the attributes of the client span when somebody will read them.
@@ -175,65 +238,87 @@ func (o *outgoing) Describe(attrs []attribute.KeyValue, ended bool) []attribute.
 		}
 		return attrs
 	}
-	attrs = slices.Grow(attrs, 6)
+	attrs = slices.Grow(attrs, 7)
 	attrs = append(attrs,
 		attribute.String("http.request.method", methods[o.method]),
-		attribute.String("server.address", o.r.URL.Hostname()),
-		attribute.String("url.full", clip(redactURL(o.r.URL), maxAttribute)),
+		attribute.String("server.address", text(o.url.Hostname(), maxHost)),
+		attribute.String("url.full", text(redactURL(&o.url), maxAttribute)),
 	)
-	if n, err := strconv.Atoi(port(o.r)); err == nil {
+	if n, err := strconv.Atoi(port(&o.url)); err == nil {
 		attrs = append(attrs, attribute.Int("server.port", n))
+	}
+	if o.original != "" {
+		attrs = append(attrs, attribute.String("http.request.method_original", text(o.original, 32)))
 	}
 	return attrs
 }
 
+// text makes s fit for an attribute: an exporter may refuse a whole batch of
+// spans for one string that is not UTF-8.
+func text(s string, max int) string { return strings.ToValidUTF8(clip(s, max), "\uFFFD") }
+
 // Call measures and traces one call of a dependency that has no wrapper of its
 // own: a queue, a cache, a client of another protocol. Dependency and
 // operation name it, each one of few: "mail", "send". What f returns is
-// returned as it is. A nil Telemetry just calls f.
+// returned as it is; an f that does not return is counted under error_type
+// "panic", and its panic goes on. A nil Telemetry just calls f.
 func (t *Telemetry) Call(ctx context.Context, dependency, operation string, f func(context.Context) error) (err error) {
 	if t == nil {
 		return f(ctx)
 	}
 	start := time.Now()
 	c := &call{dependency: dependency, operation: operation}
-	t.provider.Begin(&c.span, ctx, span.Options{
-		Name: operation, Kind: trace.SpanKindClient, Start: start, Describer: c, Scope: t.scope,
-	})
+	s := t.beginSpan(ctx, span.Options{Name: operation, Kind: trace.SpanKindClient, Start: start, Describer: c, Scope: t.scope})
 	returned := false
 	defer func() {
+		class := ""
 		switch {
 		case !returned:
-			c.errorType = "panic"
+			class = "panic"
 		case err != nil:
-			c.errorType = errorType(err)
-			c.span.RecordError(err)
+			class = errorType(err)
+			recordError(s, err, nil)
 		}
-		end := time.Now()
-		c.span.Finish(span.Outcome{End: end, Failed: c.errorType != "", Panicked: !returned})
-		t.calls.timing(c).observeFor(end.Sub(start), end, exemplar(&c.span))
+		finishSpan(s, t.calls.timing(c, class), start, class, !returned)
 	}()
-	err = f(&c.span)
+	err = f(s)
 	returned = true
 	return err
 }
 
-type call struct {
-	span                             span.Span
-	dependency, operation, errorType string
+// beginSpan begins a span in the memory of its trace, or on its own when ctx
+// belongs to none.
+func (t *Telemetry) beginSpan(ctx context.Context, o span.Options) *span.Span {
+	if span.FromContext(ctx) != nil {
+		return t.provider.Start(ctx, o)
+	}
+	s := new(span.Span)
+	t.provider.Begin(s, ctx, o)
+	return s
 }
 
-// Describe gives the attributes of the call's span when somebody will read them.
+// finishSpan ends a span and records how long it took.
+func finishSpan(s *span.Span, series *timing, start time.Time, errorType string, panicked bool) {
+	end := time.Now()
+	if errorType != "" {
+		s.SetAttributes(attribute.String("error.type", errorType))
+	}
+	s.Finish(span.Outcome{End: end, Failed: errorType != "", Panicked: panicked})
+	series.observeFor(end.Sub(start), end, exemplar(s))
+}
+
+type call struct{ dependency, operation string }
+
+// Describe gives the attributes of the call's span when somebody will read
+// them; finishSpan adds the error.
 func (c *call) Describe(attrs []attribute.KeyValue, ended bool) []attribute.KeyValue {
-	if !ended {
-		return append(attrs, attribute.String("peer.service", c.dependency), attribute.String("observe.operation", c.operation))
+	if ended {
+		return attrs
 	}
-	if c.errorType != "" {
-		attrs = append(attrs, attribute.String("error.type", c.errorType))
-	}
-	return attrs
+	return append(attrs, attribute.String("peer.service", text(c.dependency, maxHost)), attribute.String("observe.operation", text(c.operation, maxHost)))
 }
 
+// calls is what all Calls of one Telemetry share.
 type calls struct {
 	duration *vec[*timing]
 	found    cache[callKey, *timing]
@@ -241,13 +326,14 @@ type calls struct {
 
 type callKey struct{ dependency, operation, errorType string }
 
-func (s *calls) timing(c *call) *timing {
-	key := callKey{c.dependency, c.operation, c.errorType}
+func (s *calls) timing(c *call, errorType string) *timing {
+	key := callKey{c.dependency, c.operation, errorType}
 	if t, ok := s.found.get(key); ok {
 		return t
 	}
-	t, exact := s.duration.with(c.dependency, c.operation, c.errorType)
-	if exact {
+	t, exact := s.duration.with(c.dependency, c.operation, errorType)
+	// What is mended shares a series and is without number: see client.timing.
+	if exact && utf8.ValidString(c.dependency) && utf8.ValidString(c.operation) {
 		s.found.add(key, t)
 	}
 	return t

@@ -12,28 +12,77 @@ type connector struct {
 	db *database
 }
 
-func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	dc, err := c.Connector.Connect(ctx)
+func (c *connector) Connect(ctx context.Context) (_ driver.Conn, err error) {
+	e, returned := c.db.connect.start(ctx), false
+	defer func() { e.end(err, returned) }()
+	dc, err := c.Connector.Connect(e.span)
+	returned = true
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: dc, db: c.db}, nil
+	return wrap(dc, c.db), nil
 }
 
 // Close is called by sql.DB.Close.
 func (c *connector) Close() error {
+	c.db.tel.pools.remove(c.db.pool)
 	if closer, ok := c.Connector.(io.Closer); ok {
 		return closer.Close()
 	}
 	return nil
 }
 
-// conn has every optional interface of a connection. Where the driver lacks
-// one, conn does what database/sql would have done without it.
+// wrap gives dc a wrapper that can run a statement without preparing it if dc
+// can. It must not be able to where dc cannot: database/sql would check the
+// arguments first, by other rules than those of the prepared statement.
+func wrap(dc driver.Conn, db *database) driver.Conn {
+	c := &conn{Conn: dc, db: db}
+	c.queryer, _ = dc.(driver.QueryerContext)
+	c.execer, _ = dc.(driver.ExecerContext)
+	if c.queryer == nil {
+		c.oldQueryer, _ = dc.(driver.Queryer) //nolint:staticcheck // old drivers have only this
+	}
+	if c.execer == nil {
+		c.oldExecer, _ = dc.(driver.Execer) //nolint:staticcheck // old drivers have only this
+	}
+	queries, execs := c.queryer != nil || c.oldQueryer != nil, c.execer != nil || c.oldExecer != nil
+	switch {
+	case queries && execs:
+		return struct {
+			*conn
+			queryer
+			execer
+		}{c, queryer{c}, execer{c}}
+	case queries:
+		return struct {
+			*conn
+			queryer
+		}{c, queryer{c}}
+	case execs:
+		return struct {
+			*conn
+			execer
+		}{c, execer{c}}
+	}
+	return c
+}
+
+// conn has every optional interface of a connection but QueryerContext and
+// ExecerContext. Where the driver lacks one, conn does what database/sql would
+// have done without it.
 type conn struct {
 	driver.Conn
-	db *database
+	db         *database
+	queryer    driver.QueryerContext
+	execer     driver.ExecerContext
+	oldQueryer driver.Queryer //nolint:staticcheck // old drivers have only this
+	oldExecer  driver.Execer  //nolint:staticcheck // old drivers have only this
 }
+
+type (
+	queryer struct{ conn *conn }
+	execer  struct{ conn *conn }
+)
 
 // Unwrap returns the driver's own connection, for sql.Conn.Raw.
 func (c *conn) Unwrap() driver.Conn { return c.Conn }
@@ -43,9 +92,9 @@ func (c *conn) Ping(ctx context.Context) (err error) {
 	if !ok {
 		return nil
 	}
-	s, returned := c.db.begin(ctx, "PING", ""), false
-	defer func() { s.end(err, returned) }()
-	err = p.Ping(&s.span)
+	e, returned := c.db.ping.start(ctx), false
+	defer func() { e.end(err, returned) }()
+	err = p.Ping(e.span)
 	returned = true
 	return err
 }
@@ -71,39 +120,31 @@ func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 	return driver.ErrSkip
 }
 
-func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
-	now, _ := c.Conn.(driver.QueryerContext)
-	old, _ := c.Conn.(driver.Queryer) //nolint:staticcheck // old drivers have only this
-	if now == nil && old == nil {
-		return nil, driver.ErrSkip
-	}
-	s, returned := c.db.begin(ctx, operation(query), query), false
-	defer func() { s.end(err, returned) }()
-	if now != nil {
-		rows, err = now.QueryContext(&s.span, query, args)
-	} else if values, e := plainValues(ctx, args); e != nil {
-		err = e
+func (q queryer) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
+	c := q.conn
+	e, returned := c.db.statement(query).start(ctx), false
+	defer func() { e.end(err, returned) }()
+	if c.queryer != nil {
+		rows, err = c.queryer.QueryContext(e.span, query, args)
+	} else if values, bad := plainValues(ctx, args); bad != nil {
+		err = bad
 	} else {
-		rows, err = old.Query(query, values)
+		rows, err = c.oldQueryer.Query(query, values)
 	}
 	returned = true
 	return rows, err
 }
 
-func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (res driver.Result, err error) {
-	now, _ := c.Conn.(driver.ExecerContext)
-	old, _ := c.Conn.(driver.Execer) //nolint:staticcheck // old drivers have only this
-	if now == nil && old == nil {
-		return nil, driver.ErrSkip
-	}
-	s, returned := c.db.begin(ctx, operation(query), query), false
-	defer func() { s.end(err, returned) }()
-	if now != nil {
-		res, err = now.ExecContext(&s.span, query, args)
-	} else if values, e := plainValues(ctx, args); e != nil {
-		err = e
+func (x execer) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (res driver.Result, err error) {
+	c := x.conn
+	e, returned := c.db.statement(query).start(ctx), false
+	defer func() { e.end(err, returned) }()
+	if c.execer != nil {
+		res, err = c.execer.ExecContext(e.span, query, args)
+	} else if values, bad := plainValues(ctx, args); bad != nil {
+		err = bad
 	} else {
-		res, err = old.Exec(query, values)
+		res, err = c.oldExecer.Exec(query, values)
 	}
 	returned = true
 	return res, err
@@ -113,23 +154,34 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
 }
 
-func (c *conn) PrepareContext(ctx context.Context, query string) (s driver.Stmt, err error) {
-	if p, ok := c.Conn.(driver.ConnPrepareContext); ok {
-		s, err = p.PrepareContext(ctx, query)
-	} else if s, err = c.Conn.Prepare(query); err == nil && ctx.Err() != nil {
-		s.Close()
-		err = ctx.Err()
-	}
+func (c *conn) PrepareContext(ctx context.Context, query string) (_ driver.Stmt, err error) {
+	preparing := &statement{db: c.db, operation: "PREPARE", text: query}
+	e, returned := preparing.start(ctx), false
+	defer func() { e.end(err, returned) }()
+	s, err := c.prepare(e.span, query)
+	returned = true
 	if err != nil {
 		return nil, err
 	}
-	return &stmt{Stmt: s, conn: c, query: query, operation: operation(query)}, nil
+	return &stmt{Stmt: s, conn: c, statement: c.db.statement(query)}, nil
+}
+
+func (c *conn) prepare(ctx context.Context, query string) (driver.Stmt, error) {
+	if p, ok := c.Conn.(driver.ConnPrepareContext); ok {
+		return p.PrepareContext(ctx, query)
+	}
+	s, err := c.Conn.Prepare(query)
+	if err == nil && ctx.Err() != nil {
+		s.Close()
+		return nil, ctx.Err()
+	}
+	return s, err
 }
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (_ driver.Tx, err error) {
-	s, returned := c.db.begin(ctx, "BEGIN", ""), false
-	defer func() { s.end(err, returned) }()
-	dtx, err := c.beginTx(&s.span, opts)
+	e, returned := c.db.begin.start(ctx), false
+	defer func() { e.end(err, returned) }()
+	dtx, err := c.beginTx(e.span, opts)
 	returned = true
 	if err != nil {
 		return nil, err
@@ -162,16 +214,16 @@ type tx struct {
 }
 
 func (t *tx) Commit() (err error) {
-	s, returned := t.db.begin(t.ctx, "COMMIT", ""), false
-	defer func() { s.end(err, returned) }()
+	e, returned := t.db.commit.start(t.ctx), false
+	defer func() { e.end(err, returned) }()
 	err = t.Tx.Commit()
 	returned = true
 	return err
 }
 
 func (t *tx) Rollback() (err error) {
-	s, returned := t.db.begin(t.ctx, "ROLLBACK", ""), false
-	defer func() { s.end(err, returned) }()
+	e, returned := t.db.rollback.start(t.ctx), false
+	defer func() { e.end(err, returned) }()
 	err = t.Tx.Rollback()
 	returned = true
 	return err
@@ -179,17 +231,17 @@ func (t *tx) Rollback() (err error) {
 
 type stmt struct {
 	driver.Stmt
-	conn             *conn
-	query, operation string
+	conn      *conn
+	statement *statement
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
-	st, returned := s.conn.db.begin(ctx, s.operation, s.query), false
-	defer func() { st.end(err, returned) }()
+	e, returned := s.statement.start(ctx), false
+	defer func() { e.end(err, returned) }()
 	if q, ok := s.Stmt.(driver.StmtQueryContext); ok {
-		rows, err = q.QueryContext(&st.span, args)
-	} else if values, e := plainValues(ctx, args); e != nil {
-		err = e
+		rows, err = q.QueryContext(e.span, args)
+	} else if values, bad := plainValues(ctx, args); bad != nil {
+		err = bad
 	} else {
 		rows, err = s.Stmt.Query(values) //nolint:staticcheck // old drivers have only this
 	}
@@ -198,12 +250,12 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res driver.Result, err error) {
-	st, returned := s.conn.db.begin(ctx, s.operation, s.query), false
-	defer func() { st.end(err, returned) }()
-	if e, ok := s.Stmt.(driver.StmtExecContext); ok {
-		res, err = e.ExecContext(&st.span, args)
-	} else if values, e := plainValues(ctx, args); e != nil {
-		err = e
+	e, returned := s.statement.start(ctx), false
+	defer func() { e.end(err, returned) }()
+	if x, ok := s.Stmt.(driver.StmtExecContext); ok {
+		res, err = x.ExecContext(e.span, args)
+	} else if values, bad := plainValues(ctx, args); bad != nil {
+		err = bad
 	} else {
 		res, err = s.Stmt.Exec(values) //nolint:staticcheck // old drivers have only this
 	}

@@ -7,28 +7,56 @@ import (
 
 const redacted = "REDACTED"
 
-// secretKeys are the query parameters whose values never leave the process:
-// the signatures that the semantic conventions list for url.full and
-// url.query, and the names under which tokens and passwords are usually sent.
+// secretKeys are the query parameters whose values never leave the process, in
+// lower case and without separators: the signatures that the semantic
+// conventions list for url.full and url.query, and the names under which
+// tokens and passwords are usually sent.
 var secretKeys = map[string]bool{
-	"x-amz-signature": true, "x-amz-credential": true, "x-amz-security-token": true, "awsaccesskeyid": true,
-	"signature": true, "sig": true, "x-goog-signature": true,
-	"access_token": true, "refresh_token": true, "id_token": true, "token": true, "auth": true, "authorization": true,
-	"api_key": true, "apikey": true, "api-key": true, "key": true, "secret": true, "client_secret": true,
-	"password": true, "passwd": true, "pwd": true, "code": true, "state": true, "session": true, "sessionid": true, "jwt": true,
+	"awsaccesskeyid": true, "sig": true, "signature": true,
+	"auth": true, "authorization": true, "bearer": true, "jwt": true, "code": true, "state": true, "assertion": true,
+	"key": true, "pass": true, "passphrase": true, "pin": true, "otp": true,
+	"session": true, "sessionid": true, "sid": true,
 }
 
-// redactQuery replaces the values of secret parameters, whatever their case,
-// and leaves the rest as it was written.
+// secretEnds are the ends of such names: access_token, X-Amz-Signature, clientSecret.
+var secretEnds = []string{"token", "secret", "password", "passwd", "pwd", "signature", "credential", "credentials", "apikey", "accesskey", "privatekey"}
+
+var separators = strings.NewReplacer("_", "", "-", "", " ", "")
+
+// secretKey reports whether key names a secret, also as a part of a nested
+// name: user[password], oauth.token.
+func secretKey(key string) bool {
+	for part := range strings.FieldsFuncSeq(strings.ToLower(key), func(r rune) bool { return strings.ContainsRune("[].:/", r) }) {
+		part = separators.Replace(part)
+		if secretKeys[part] {
+			return true
+		}
+		for _, end := range secretEnds {
+			if strings.HasSuffix(part, end) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// redactQuery replaces the values of secret parameters and leaves the rest as
+// it was written. Some servers take ";" for a separator, so a secret is looked
+// for behind one; but a value may hold one too, so a secret ends at "&".
 func redactQuery(raw string) string {
-	if raw == "" {
-		return ""
+	if !strings.Contains(raw, "=") {
+		return raw
 	}
 	parts := strings.Split(raw, "&")
-	for i, p := range parts {
-		key, _, ok := strings.Cut(p, "=")
-		if plain, err := url.QueryUnescape(key); ok && (err != nil || secretKeys[strings.ToLower(plain)]) {
-			parts[i] = key + "=" + redacted
+	for i, part := range parts {
+		for at := 0; at < len(part); {
+			pair, _, _ := strings.Cut(part[at:], ";")
+			key, _, ok := strings.Cut(pair, "=")
+			if plain, err := url.QueryUnescape(key); ok && (err != nil || secretKey(plain)) {
+				parts[i] = part[:at] + key + "=" + redacted
+				break
+			}
+			at += len(pair) + 1
 		}
 	}
 	return strings.Join(parts, "&")
@@ -40,6 +68,12 @@ func redactURL(u *url.URL) string {
 	safe := *u
 	if safe.User != nil {
 		safe.User = url.UserPassword(redacted, redacted)
+	}
+	if i := strings.LastIndexByte(safe.Opaque, '@'); i >= 0 {
+		safe.Opaque = "//" + redacted + ":" + redacted + safe.Opaque[i:]
+	}
+	if path, query, ok := strings.Cut(safe.Opaque, "?"); ok {
+		safe.Opaque = path + "?" + redactQuery(query)
 	}
 	safe.RawQuery = redactQuery(safe.RawQuery)
 	safe.Fragment, safe.RawFragment = "", ""
