@@ -53,14 +53,14 @@ func openDB(ctx context.Context, tel *observe.Telemetry) (db *sql.DB, close func
 	return db, func() { db.Close(); os.RemoveAll(dir) }, nil
 }
 
-// A provider takes payments in 30 to 90 ms and fails every 50th.
+// A provider takes payments in 30 to 80 ms and fails every 50th.
 type provider struct{ payments atomic.Int64 }
 
 const failsEvery = 50
 
 func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n := p.payments.Add(1)
-	if err := pause(r.Context(), 30*time.Millisecond, 90*time.Millisecond); err != nil {
+	if err := pause(r.Context(), 30*time.Millisecond, 80*time.Millisecond); err != nil {
 		return
 	}
 	if n%failsEvery == 0 {
