@@ -299,12 +299,13 @@ func tableShape(p plan.Panel) []dashboard.DataTransformerConfig {
 var headings = map[string]string{
 	"job": "Service", "instance": "Instance", "http_request_method": "Method", "http_route": "Route",
 	"dependency": "Dependency", "operation": "Operation", "db_namespace": "Database", "db_operation_name": "Operation",
-	"db_system_name": "System", "service_version": "Version", "server_address": "Host", "server_port": "Port", "__name__": "Metric", "go_version": "Go",
+	"db_system_name": "System", "service_version": "Version", "server_address": "Host", "server_port": "Port", "__name__": "Metric",
+	"rpc_system_name": "System", "rpc_method": "Procedure", "messaging_system": "System", "messaging_destination_name": "Destination", "messaging_operation_name": "Operation", "go_version": "Go",
 }
 
 // opens says which page a click on a label opens, with which variable.
 var opens = map[string][2]string{
-	"Route":    {plan.ServiceUID, "route"},
+	"Route":    {plan.RouteUID, "route"},
 	"Service":  {plan.ServiceUID, "job"},
 	"Instance": {plan.RuntimeUID, "instance"},
 }

@@ -25,7 +25,7 @@ func (c Config) availabilityAlerts() []Alert {
 			Expr: "count by (cluster, namespace, job) (" + buildInfo + " offset 1h)" +
 				"\nunless " + on(perJob) + " " + group(up, perJob...),
 			For: "15m", Keep: "5m",
-			Summary:     `{{ $labels.job }} has disappeared: it had {{ $value }} instances an hour ago`,
+			Summary:     `{{ $labels.job }} has disappeared; instances an hour ago: {{ $value }}`,
 			Description: `There is not even a target to scrape: deleted, renamed, or the discovery of targets is broken.`,
 			Advice:      `Was the job renamed or deleted on purpose? Silence it. Otherwise: ServiceMonitor and its labels, service discovery, namespace.`,
 			Dashboard:   FleetUID, Vars: []string{"job"},

@@ -21,6 +21,15 @@ func (c Config) telemetryAlerts() []Alert {
 			Dashboard:   TelemetryUID, Vars: []string{"job"},
 		},
 		{
+			Name: "TelemetryQueueNearFull", Severity: Info, Category: "telemetry",
+			Expr:        inRule.queueShare("cluster", "namespace", "job", "instance", "otel_component_name") + " > 0.8",
+			For:         "10m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }}: the queue of {{ $labels.otel_component_name }} is {{ $value | humanizePercentage }} full`,
+			Description: `For 10 minutes. At 100 % spans are dropped and TelemetryLost fires.`,
+			Advice:      `Is the collector slow? Its own queue and CPU first. OTEL_BSP_MAX_QUEUE_SIZE helps against bursts only.`,
+			Dashboard:   TelemetryUID, Vars: []string{"job", "instance"},
+		},
+		{
 			Name: "ScrapeNearlyTooSlow", Severity: Info, Category: "telemetry",
 			Expr:        scrapeTime + " > 5" + ours(perInstance),
 			For:         "15m",

@@ -77,6 +77,11 @@ func (c Config) Dependencies() Dashboard {
 					Description: "The mean time that a wait took. It comes on top of the operation's own duration.",
 					Queries:     []Query{{Expr: ratio(sum(s.rate(dbWaitSeconds), pool...), sum(s.rate(dbWaits), pool...)), Legend: "{{instance}} {{db_client_connection_pool_name}}"}}},
 			}},
+			{Title: "Remote procedures and messages", Collapsed: true, Panels: []Panel{
+				table("Remote procedures, most time first", "One row for each method, from the client spans of instrumented libraries.", operations(rpcCalls, "rpc_system_name", "server_address", "rpc_method")),
+				table("Sent and received, most time first", "One row for each destination and operation.", operations(messageCalls, "messaging_system", "messaging_destination_name", "messaging_operation_name")),
+				table("Messages processed, most time first", "The consumer's side: what the handlers of messages take.", operations(messagesHandled, "messaging_system", "messaging_destination_name", "messaging_operation_name")),
+			}},
 			{Title: "Other calls", Collapsed: true, Panels: []Panel{
 				table("Calls, most time first", "What was wrapped with Call: one row for each dependency and operation.", operations(calls, "dependency", "operation")),
 				{Title: "Errors by type", Kind: Series, Unit: "reqps", Width: 12, Height: 9, Stack: true,

@@ -41,36 +41,54 @@ func (s scope) containerMemoryShare(by ...string) string {
 	return ratio(most(s.now(containerWorkingSet), by...), most(s.now(containerMemoryLimit), by...))
 }
 
-// byCallee gives one name to what is called: host and port of an HTTP
-// server, the name given to OpenDB, the dependency given to Call.
+// queueShare is how full the queue of spans before an exporter is.
+func (s scope) queueShare(by ...string) string {
+	return ratio(sum(s.now(spanQueue), by...), sum(s.now(spanQueueMax), by...))
+}
+
+// byCallee gives one name to what is called: host and port of an HTTP server,
+// the name given to OpenDB, the dependency given to Call, host of a remote
+// procedure, broker and destination of a message.
 func byCallee(kind callKind, expr string) string {
 	switch kind {
 	case httpCall:
 		return `label_join(` + expr + `, "dependency", ":", "server_address", "server_port")`
 	case dbCall:
 		return `label_replace(` + expr + `, "dependency", "$1", "db_namespace", "(.*)")`
+	case rpcCall:
+		return `label_join(` + expr + `, "dependency", " ", "rpc_system_name", "server_address")`
+	case messageCall:
+		return `label_join(` + expr + `, "dependency", " ", "messaging_system", "messaging_destination_name")`
 	}
 	return expr
 }
 
-// A callKind is one of the three ways out of a service.
+// A callKind is one of the ways out of a service.
 type callKind string
 
 const (
-	httpCall  callKind = "http"
-	dbCall    callKind = "db"
-	otherCall callKind = "call"
+	httpCall    callKind = "http"
+	dbCall      callKind = "db"
+	rpcCall     callKind = "rpc"
+	messageCall callKind = "messaging"
+	otherCall   callKind = "call"
 )
 
-var callKinds = []callKind{httpCall, dbCall, otherCall}
+var callKinds = []callKind{httpCall, dbCall, rpcCall, messageCall, otherCall}
 
 func (k callKind) metric() string {
-	return map[callKind]string{httpCall: clientRequests, dbCall: dbOperations, otherCall: calls}[k]
+	return map[callKind]string{httpCall: clientRequests, dbCall: dbOperations, rpcCall: rpcCalls, messageCall: messageCalls, otherCall: calls}[k]
 }
 
 // labels are the metric's own labels that name the callee.
 func (k callKind) labels() []string {
-	return map[callKind][]string{httpCall: {"server_address", "server_port"}, dbCall: {"db_namespace"}, otherCall: {"dependency"}}[k]
+	return map[callKind][]string{
+		httpCall:    {"server_address", "server_port"},
+		dbCall:      {"db_namespace"},
+		rpcCall:     {"rpc_system_name", "server_address"},
+		messageCall: {"messaging_system", "messaging_destination_name"},
+		otherCall:   {"dependency"},
+	}[k]
 }
 
 // failed matches calls that did not get what they asked for. A 4xx is an answer

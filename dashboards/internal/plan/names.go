@@ -18,6 +18,10 @@ const (
 	dbWaitSeconds  = "observe_db_client_connection_wait_seconds_total"
 	calls          = "observe_dependency_duration_seconds"
 
+	rpcCalls        = "rpc_client_call_duration_seconds"
+	messageCalls    = "messaging_client_operation_duration_seconds"
+	messagesHandled = "messaging_process_duration_seconds"
+
 	schedWait   = "go_schedule_duration_seconds"
 	schedTotal  = "observe_schedule_wait_seconds_total"
 	schedRecent = "observe_schedule_delay_seconds"
@@ -79,13 +83,22 @@ const (
 	hostAvailable   = "observe_host_memory_available_bytes"
 	hostMemoryLimit = "observe_host_memory_limit_bytes"
 
-	samplerBusy = "observe_sampler_busy_seconds_total"
-	dropped     = "observe_dropped_total"
-	overflow    = "observe_series_overflow_total"
-	logRecords  = "observe_log_records_total"
-	ready       = "observe_ready"
-	checkUp     = "observe_check_up"
-	buildInfo   = "observe_build_info"
+	samplerWakeups = "observe_sampler_wakeups_total"
+	samplerBusy    = "observe_sampler_busy_seconds_total"
+	dropped        = "observe_dropped_total"
+	overflow       = "observe_series_overflow_total"
+	spanQueue      = "otel_sdk_processor_span_queue_size"
+	spanQueueMax   = "otel_sdk_processor_span_queue_capacity"
+	spansProcessed = "otel_sdk_processor_span_processed_total"
+	spansExported  = "otel_sdk_exporter_span_exported_total"
+	tracesLive     = "observe_traces_live"
+	tracesLate     = "observe_traces_kept_late_total"
+	tracesOver     = "observe_traces_over_budget_total"
+	tracesEvicted  = "observe_traces_evicted_total"
+	logRecords     = "observe_log_records_total"
+	ready          = "observe_ready"
+	checkUp        = "observe_check_up"
+	buildInfo      = "observe_build_info"
 )
 
 // Foreign metrics: Prometheus makes them for every target and every alert.
@@ -114,6 +127,8 @@ var (
 // UIDs of the pages.
 const (
 	ServiceUID      = "loadline-service"
+	RouteUID        = "loadline-route"
+	DiagnosisUID    = "loadline-diagnosis"
 	RuntimeUID      = "loadline-runtime"
 	DependenciesUID = "loadline-dependencies"
 	TelemetryUID    = "loadline-telemetry"

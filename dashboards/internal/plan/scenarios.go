@@ -130,6 +130,16 @@ func httpScenarios() []Scenario {
 			Silent: []string{"HTTPRouteErrorsHigh", "HTTPRouteErrorsCritical", "HTTPRouteLatencyP99High", "HTTPRequestsStuck", "PanicsRecovered",
 				"GoSchedulerLatencyHigh", "GoSchedulerLatencyCritical", "GoCPUSaturated", "GoGCCPUHigh", "GoGCDeathSpiral", "GoMemoryNearLimit",
 				"TargetDown", "ServiceDown", "ServiceVanished", "ReplicaOutlier", "VersionSkew", "TelemetryLost", "TelemetrySeriesOverflow"}},
+		{Name: "just started, with one slow request and one failed", At: "15m",
+			Series: together([]Input{
+				{up + "{" + instanceOf("a") + "}", "_x10 1x20"},
+				{buildInfo + "{" + instanceOf("a") + `, service_version="1"}`, "_x10 1x20"},
+				{uptime + "{" + instanceOf("a") + "}", "_x10 5+60x20"},
+				{serverRequests + "_count{" + instanceOf("a") + `, http_request_method="GET", http_route="/pay", http_response_status_code="500"}`, "_x10 1x20"},
+				{serverRequests + "_bucket{" + instanceOf("a") + `, http_request_method="GET", http_route="/pay", http_response_status_code="500", le="10"}`, "_x10 1x20"},
+				{serverRequests + "_bucket{" + instanceOf("a") + `, http_request_method="GET", http_route="/pay", http_response_status_code="500", le="+Inf"}`, "_x10 1x20"},
+			}),
+			Silent: []string{"HTTPRouteErrorsHigh", "HTTPRouteErrorsCritical", "HTTPRouteLatencyP99High", "HTTPRequestsStuck", "ProcessRestartingOften", "ServiceDown", "ServiceVanished", "TargetDown"}},
 		{Name: "a fifth of a busy route fails", At: "30m",
 			Series: together(route("a", "/pay", "200", 80, 0.1), route("a", "/pay", "500", 20, 0.1), route("a", "/list", "200", 600, 0.1)),
 			Fires:  []string{"HTTPRouteErrorsHigh"}, Silent: []string{"HTTPRouteErrorsCritical"}},
@@ -291,6 +301,12 @@ func dependencyScenarios() []Scenario {
 	call := func(errorType string, n, le float64) []Input {
 		return classic(calls, instanceOf("a")+fmt.Sprintf(`, dependency="redis", operation="get", error_type=%q`, errorType), n, le, bounds...)
 	}
+	rpc := func(errorType string, n, le float64) []Input {
+		return classic(rpcCalls, instanceOf("a")+fmt.Sprintf(`, rpc_system_name="grpc", server_address="stock", rpc_method="Stock/Get", error_type=%q`, errorType), n, le, bounds...)
+	}
+	message := func(errorType string, n, le float64) []Input {
+		return classic(messageCalls, instanceOf("a")+fmt.Sprintf(`, messaging_system="kafka", messaging_destination_name="orders", messaging_operation_name="send", error_type=%q`, errorType), n, le, bounds...)
+	}
 	pool := func(waiting float64) []Input {
 		name := `db_client_connection_pool_name="orders"`
 		return together(one(dbConnections, flat(10), name, `db_client_connection_state="used"`), one(dbConnections, flat(0), name, `db_client_connection_state="idle"`),
@@ -305,6 +321,12 @@ func dependencyScenarios() []Scenario {
 			Fires:  []string{"DependencyErrorsHigh"}},
 		{Name: "a third of the other calls fails", At: "30m",
 			Series: together(call("", 40, 0.1), call("timeout", 20, 0.1)),
+			Fires:  []string{"DependencyErrorsHigh"}},
+		{Name: "a third of the remote procedures fails", At: "30m",
+			Series: together(rpc("", 40, 0.1), rpc("UNAVAILABLE", 20, 0.1)),
+			Fires:  []string{"DependencyErrorsHigh"}},
+		{Name: "a third of the messages cannot be sent", At: "30m",
+			Series: together(message("", 40, 0.1), message("timeout", 20, 0.1)),
 			Fires:  []string{"DependencyErrorsHigh"}},
 		{Name: "both calls of ten minutes fail", At: "30m",
 			Series: http("timeout", 0.2, 0.1),
@@ -400,6 +422,12 @@ func telemetryScenarios() []Scenario {
 		{Name: "a label had too many values, yesterday", At: "60m",
 			Series: one(overflow, flat(500), over...),
 			Silent: []string{"TelemetrySeriesOverflow"}},
+		{Name: "the queue of spans is nearly full", At: "30m",
+			Series: together(one(spanQueue, flat(1900), `otel_component_name="batch"`), one(spanQueueMax, flat(2048), `otel_component_name="batch"`)),
+			Fires:  []string{"TelemetryQueueNearFull"}},
+		{Name: "the queue of spans is half full", At: "30m",
+			Series: together(one(spanQueue, flat(1000), `otel_component_name="batch"`), one(spanQueueMax, flat(2048), `otel_component_name="batch"`)),
+			Silent: []string{"TelemetryQueueNearFull"}},
 		{Name: "a scrape takes seven seconds", At: "60m",
 			Series: together(one(scrapeTime, flat(7)), one(buildInfo, flat(1))),
 			Fires:  []string{"ScrapeNearlyTooSlow"}},

@@ -142,6 +142,8 @@ func (c Config) Service() Dashboard {
 						{Expr: perRequest(s, s.total(clientRequests)), Legend: "outbound HTTP"},
 						{Expr: perRequest(s, s.total(dbOperations)), Legend: "database"},
 						{Expr: perRequest(s, sum(s.rate(dbWaitSeconds))), Legend: "waiting for a connection"},
+						{Expr: perRequest(s, s.total(rpcCalls)), Legend: "remote procedures"},
+						{Expr: perRequest(s, s.total(messageCalls)), Legend: "messaging"},
 						{Expr: perRequest(s, s.total(calls)), Legend: "other calls"},
 						{Expr: perRequest(s, s.total(serverRequests)), Legend: "whole request"}}},
 				callPanel(s, "Calls a second", "reqps", 0, 0, "Calls by what is called. More calls for the same requests: retries, or a query in a loop.",
@@ -163,7 +165,7 @@ func (c Config) Service() Dashboard {
 // perRequest divides by the requests of the same scope.
 func perRequest(s scope, expr string) string { return ratio(expr, s.count(serverRequests)) }
 
-// callPanel asks the same of the three ways out.
+// callPanel asks the same of every way out.
 func callPanel(s scope, title, unit string, warn, page float64, description string, ask func(callKind) string) Panel {
 	p := Panel{Title: title, Kind: Series, Unit: unit, Width: 8, Height: 9, Warn: warn, Page: page, Drill: DependenciesUID, Description: description}
 	for _, k := range callKinds {
