@@ -1,14 +1,20 @@
 package runtimemetrics
 
 import (
+	"context"
 	"math"
+	"net/http/httptest"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 )
@@ -26,27 +32,34 @@ func sampled(t *testing.T) *Sampler {
 }
 
 func TestCollectorLivesBesideClientGolangsOwn(t *testing.T) {
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(
-		&Collector{Sampler: sampled(t)},
-		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsAll)),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		collectors.NewBuildInfoCollector(),
-	)
-	problems, err := testutil.GatherAndLint(registry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The conventions name these, and their names are not ours to improve.
-	conventional := []string{
-		"go_goroutine_count", "process_thread_count", "process_unix_file_descriptor_count", // a gauge that ends in _count
-		"go_config_gogc_percent", // percent
-	}
-	for _, p := range problems {
-		if !slices.Contains(conventional, p.Metric) && slices.Contains(names(), p.Metric) {
-			t.Errorf("%s: %s", p.Metric, p.Text)
+	for name, ours := range map[string]prometheus.Collector{
+		"this system":           &Collector{Sampler: sampled(t)},
+		"one that knows it all": collectorOf{inventedView()},
+	} {
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(
+			ours,
+			collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsAll)),
+			collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+			collectors.NewBuildInfoCollector(),
+		)
+		problems, err := testutil.GatherAndLint(registry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range problems {
+			if !slices.Contains(conventional, p.Metric) && slices.Contains(names(), p.Metric) {
+				t.Errorf("%s: %s: %s", name, p.Metric, p.Text)
+			}
 		}
 	}
+}
+
+// The conventions have these names, which promlint does not like, and they are
+// not ours to improve.
+var conventional = []string{
+	"go_goroutine_count", "process_thread_count", "process_unix_file_descriptor_count", // gauges that end in _count
+	"go_config_gogc_percent", // not a ratio
 }
 
 func names() []string {
@@ -168,4 +181,112 @@ func TestNativeBucketsAreNearTheTruth(t *testing.T) {
 			t.Errorf("%v is in the native bucket (%g, %g]", v, lower, upper)
 		}
 	}
+}
+
+func TestScrapersDoNotDisturbEachOther(t *testing.T) {
+	sampler := &Sampler{Interval: 5 * time.Millisecond, Probe: time.Millisecond}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { sampler.Run(ctx) })
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(&Collector{Sampler: sampler})
+	time.Sleep(50 * time.Millisecond)
+	for range 4 {
+		running.Go(func() {
+			var before uint64
+			for range 20 {
+				families, err := registry.Gather()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, f := range families {
+					if f.GetName() != "observe_wakeup_delay_seconds" {
+						continue
+					}
+					now := f.GetMetric()[0].GetHistogram().GetSampleCount()
+					if now < before || now == 0 {
+						t.Errorf("%d probes after %d", now, before)
+					}
+					before = now
+				}
+			}
+		})
+	}
+	// The interval that the sampler measured is not the scrapers'.
+	for range 20 {
+		if d, ok := sampler.Latest(); ok && d.Interval > time.Second {
+			t.Errorf("an interval of %v", d.Interval)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	running.Wait()
+}
+
+// The page is of one invented process, so that it shows each metric once.
+func TestCollectorPage(t *testing.T) {
+	v := inventedView()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collectorOf{v})
+	got := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(got, httptest.NewRequest("GET", "/metrics", nil))
+	const golden = "testdata/metrics.txt"
+	if *update {
+		if err := os.WriteFile(golden, got.Body.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Body.String() != string(want) {
+		t.Errorf("the page differs from %s; run with -update and look at the difference:\n%s", golden, got.Body)
+	}
+	for _, d := range All() {
+		if !strings.Contains(string(want), "\n# TYPE "+d.Name+" ") {
+			t.Errorf("%s is not on the page", d.Name)
+		}
+	}
+}
+
+type collectorOf struct{ view *view }
+
+func (c collectorOf) Describe(ch chan<- *prometheus.Desc) { new(Collector).Describe(ch) }
+func (c collectorOf) Collect(ch chan<- prometheus.Metric) { c.view.emit(ch) }
+
+// inventedView has a different number for each figure.
+func inventedView() *view {
+	v := &view{sampled: true}
+	next := 0.
+	var fill func(reflect.Value)
+	fill = func(f reflect.Value) {
+		switch f.Kind() {
+		case reflect.Float64:
+			next++
+			f.SetFloat(next)
+		case reflect.Struct:
+			for i := range f.NumField() {
+				if f.Field(i).CanSet() {
+					fill(f.Field(i))
+				}
+			}
+		}
+	}
+	fill(reflect.ValueOf(&v.Snapshot).Elem())
+	v.Time = time.Unix(1_700_000_100, 0)
+	v.Process.Started = time.Unix(1_700_000_000, 0)
+	for i := range 20 {
+		v.SchedLatency.Observe(time.Microsecond << i)
+		v.GCPause.Observe(20 * time.Microsecond << (i % 3))
+		v.OtherPause.Observe(5 * time.Microsecond)
+		v.Wakeup.Observe(time.Millisecond)
+	}
+	v.last.Sched = v.SchedLatency
+	v.last.GCShare = .25
+	v.last.Headroom = Headroom{Ratio: .5, After: time.Hour}
+	v.cost = samplerCost{running: true, sampling: time.Second, probing: 2 * time.Second, samples: 3, probes: 4}
+	return v
 }
