@@ -24,6 +24,9 @@ type Late = span.Late
 // Stats are a provider's accounts.
 type Stats = span.Stats
 
+// Trace is a recent trace: String draws it as a waterfall, and it marshals to JSON.
+type Trace = span.Trace
+
 // Config says how traces are made and where they go. The zero Config works. A field wins over its variable, which wins
 // over the default.
 type Config struct {

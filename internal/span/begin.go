@@ -29,8 +29,9 @@ type Options struct {
 // starts, and when it is exported, which may be any time until the local root has ended. What it reads must therefore
 // not change after Finish.
 type Describer interface {
-	// Describe appends to attrs and returns it: first (ended false) what is known when the span begins, then (ended
-	// true) what is known when it has ended. No key may be appended twice over the two calls.
+	// Describe appends to attrs and returns it: what is known when the span begins (ended false), and what is known when
+	// it has ended (ended true, called only then). No key may be appended by both. It may be called more than once, and
+	// the first kind of call also while the span runs, on another goroutine.
 	Describe(attrs []attribute.KeyValue, ended bool) []attribute.KeyValue
 }
 
@@ -205,13 +206,16 @@ func (p *Provider) begin(s *Span, scope *Scope, parent context.Context, up trace
 		}
 		s.SetAttributes(c.Attributes()...)
 	}
-	if ours != nil {
-		p.join(s, ours)
-	}
 	if rt.IsEnabled() {
 		ctx, task := rt.NewTask(parent, o.Name)
 		s.ctx = ctx
 		s.extra().taskEnd = task.End
+	}
+	// From here on others may see the span.
+	if ours != nil {
+		p.join(s, ours)
+	} else if f := s.family.Load(); f != nil {
+		p.families.add(f)
 	}
 	if p.watching && s.mode&modeSeen != 0 {
 		s.mu.Lock()

@@ -62,7 +62,6 @@ func (p *Provider) carve(up trace.Span, newRoot bool) *Span {
 		r.root = &r.Span
 		r.Span.family.Store(&r.family)
 		r.home = p.families.home()
-		p.families.add(&r.family)
 		return &r.Span
 	}
 	f := p.familyOf(ours)
@@ -159,7 +158,9 @@ func (p *Provider) endChild(s *Span) {
 }
 
 func (p *Provider) endRoot(s *Span, o *Outcome) {
-	reason, odd := p.late.judge(s, o)
+	w := p.late.pace(routeOf(s, o))
+	reason := p.late.judge(w, s, o)
+	show := p.recent.wants(w, s, o)
 	mark := markDone | markJudged
 	if reason != "" {
 		mark |= markKept
@@ -171,29 +172,31 @@ func (p *Provider) endRoot(s *Span, o *Outcome) {
 			p.emit(s, reason, true)
 			p.late.kept.Add(1)
 		}
-		if odd || p.recent.wants(s, o) {
-			p.recent.put(s, o, reason, nil)
+		if show {
+			p.recent.put(w, s, o, reason, nil, nil, 0)
 		}
 		return
 	}
-	var done []*Span
+	var done, running []*Span
 	f.mu.Lock()
 	f.closed = true
 	f.fate = forgotten
 	if reason != "" {
 		f.fate = kept
 	}
-	look := reason != "" || odd || p.recent.wants(s, o)
 	var open *Span
 	linked := 0
 	for c := f.last; c != nil; {
 		next := c.next
 		if c.marks.Load()&markDone != 0 {
-			if look {
+			if show || reason != "" {
 				done = append(done, c)
 			}
 			c.next = nil
 		} else {
+			if show {
+				running = append(running, c)
+			}
 			c.next = open
 			open = c
 			linked++
@@ -217,8 +220,8 @@ func (p *Provider) endRoot(s *Span, o *Outcome) {
 			p.lose(lost)
 		}
 	}
-	if look {
-		p.recent.put(s, o, reason, done)
+	if show {
+		p.recent.put(w, s, o, reason, done, running, lost)
 	}
 	if gone {
 		p.families.remove(f)

@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"go.opentelemetry.io/otel/codes"
 )
 
 // Late says which refused traces are exported after all when their local root ends. The zero value takes the defaults.
@@ -67,12 +65,10 @@ func (l *late) init(c Late) {
 	l.routes.Store(new(map[string]*pace))
 }
 
-// judge decides the fate of a root that has ended. odd says that it failed or was slow, whatever the sampler and the
-// budget said.
-func (l *late) judge(s *Span, o *Outcome) (reason string, odd bool) {
+// judge decides the fate of a root that has ended: why it is to be kept although it was refused, or "".
+func (l *late) judge(w *pace, s *Span, o *Outcome) (reason string) {
 	slow := !o.Stream && l.Slow > 0 && s.took >= l.Slow
 	if !o.Stream && l.Factor > 0 {
-		w := l.pace(routeOf(s, o))
 		if bound := w.p99.Load(); bound > 0 {
 			slow = slow || s.took >= relativeFloor && float64(s.took) > float64(bound)*l.Factor
 		}
@@ -82,23 +78,21 @@ func (l *late) judge(s *Span, o *Outcome) (reason string, odd bool) {
 	switch {
 	case o.Panicked:
 		reason = "panic"
-	case o.Failed || s.status == codes.Error:
+	case s.failed(o):
 		reason = "error"
 	case marks&markKeep != 0:
 		reason = "marked"
 	case slow:
 		reason = "slow"
-	default:
-		return "", false
 	}
-	if s.mode&modeSampled != 0 {
-		return "", true
+	if reason == "" || s.mode&modeSampled != 0 {
+		return ""
 	}
 	if !l.spend() {
 		l.overBudget.Add(1)
-		return "", true
+		return ""
 	}
-	return reason, true
+	return reason
 }
 
 // routeOf groups roots: by the edge's route, or else by name.
@@ -155,8 +149,13 @@ func (l *late) pace(route string) *pace {
 // so that it forgets. After the first 1024 observations it takes one in eight, chosen by a byte of the random span ID,
 // so that cores rarely write the same line.
 type pace struct {
-	p99 atomic.Int64 // nanoseconds, the upper edge of the bucket; 0: not known yet
-	_   [56]byte     // p99 is read by every request: it has its cache line to itself
+	// What every request reads has a cache line to itself.
+	p99        atomic.Int64 // nanoseconds, the upper edge of the bucket; 0: not known yet
+	slowest    atomic.Int64 // nanoseconds that a recent trace must exceed
+	stale      atomic.Int64 // the second from which it need not: one of the slowest is too old
+	lastFailed atomic.Int64 // the millisecond of the last failed trace that was copied
+	ring       atomic.Pointer[ring]
+	_          [24]byte
 
 	count   atomic.Uint32
 	buckets [256]atomic.Uint32

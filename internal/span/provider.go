@@ -89,7 +89,6 @@ func New(s Settings) *Provider {
 	}
 	p.late.init(s.Late)
 	p.families.init(p.late.Traces)
-	p.recent.init()
 	processors := append([]sdktrace.SpanProcessor(nil), s.Processors...)
 	if !p.off {
 		for _, e := range s.Exporters {

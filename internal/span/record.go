@@ -116,7 +116,7 @@ func (s *Span) gather(r *record, buf []attribute.KeyValue, reason string) {
 	if own {
 		add(s.more.attrs)
 	}
-	if s.descr != nil {
+	if s.descr != nil && s.ended {
 		m.attrs = s.descr.Describe(m.attrs, true)
 	}
 	if reason != "" {
