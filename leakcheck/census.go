@@ -15,15 +15,16 @@ type census struct {
 	byID map[int64]*goroutine
 	// owner has the label of the test that a goroutine belongs to, for those
 	// where it is certain.
-	owner    map[*goroutine]string
-	reported map[int64]bool
+	owner map[*goroutine]string
+	// reported has the label of the test that was blamed for a goroutine.
+	reported map[int64]string
 	// watches are the tests that the census knows of, the past ones first.
 	watches []*watch
 	err     error // goroutines may be missing
 }
 
-func newCensus(gs []goroutine, rs []record, watches []*watch) *census {
-	c := &census{byID: map[int64]*goroutine{}, owner: map[*goroutine]string{}, watches: watches}
+func newCensus(gs []goroutine, rs []record, watches []*watch, reported map[int64]string) *census {
+	c := &census{byID: map[int64]*goroutine{}, owner: map[*goroutine]string{}, watches: watches, reported: reported}
 	for i := range gs {
 		c.all = append(c.all, &gs[i])
 		c.byID[gs[i].id] = &gs[i]
@@ -65,16 +66,25 @@ func newLedger(rs []record) ledger {
 	return l
 }
 
-// sure returns the test that g says it belongs to: a test's own goroutine, or
-// one whose traceback has labels.
+// sure returns the test that g belongs to whatever its stack: a test's own
+// goroutine, one that a test was blamed for, one whose traceback has labels.
 func (c *census) sure(g *goroutine) (label string, ok bool) {
 	for _, w := range slices.Backward(c.watches) {
 		if w.self == g.id {
 			return w.label, true
 		}
 	}
+	if label, ok = c.reported[g.id]; ok {
+		return label, true
+	}
 	label, ok = g.labels[labelKey]
 	return label, ok
+}
+
+// wasReported reports whether a test was blamed for g.
+func (c *census) wasReported(g *goroutine) bool {
+	_, ok := c.reported[g.id]
+	return ok
 }
 
 // settleByStack gives goroutines to the tests under whose label the profile

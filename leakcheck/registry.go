@@ -42,8 +42,11 @@ type registry struct {
 	watches []*watch // in the order of their Verify
 	// past are those that ended while another was under watch: what they own
 	// is not that one's.
-	past     []*watch
-	reported map[int64]bool // goroutines that some test was blamed for
+	past []*watch
+	// reported has the label of the test that was blamed for a goroutine. Of
+	// goroutines with one stack any may have been taken for a test's; what was
+	// taken for one test must not be taken for the next.
+	reported map[int64]string
 
 	counting sync.Mutex
 	// now is the census being taken, next the one that will be.
@@ -112,15 +115,15 @@ func labelName(label string) string {
 	return label
 }
 
-func (r *registry) blame(gs []*goroutine) {
+func (r *registry) blame(w *watch, gs []*goroutine) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reported == nil {
-		r.reported = map[int64]bool{}
+		r.reported = map[int64]string{}
 	}
 	for _, g := range gs {
 		if g.id != 0 {
-			r.reported[g.id] = true
+			r.reported[g.id] = w.label
 		}
 	}
 }
@@ -181,8 +184,7 @@ func (r *registry) census() *census {
 	rs, perr := readProfile()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := newCensus(gs, rs, slices.Concat(r.past, r.watches))
-	c.reported = maps.Clone(r.reported)
+	c := newCensus(gs, rs, slices.Concat(r.past, r.watches), maps.Clone(r.reported))
 	switch {
 	case terr != nil:
 		c.err = fmt.Errorf("reading the goroutines' stacks: %w", terr)

@@ -74,7 +74,7 @@ func (c Config) check(t TestingT, w *watch) {
 		}
 		return own
 	})
-	tests.blame(left)
+	tests.blame(w, left)
 	for _, g := range grouped(left) {
 		t.Errorf("leakcheck: %s", g.describe(w.name))
 	}
@@ -119,7 +119,7 @@ func (c Config) leftOf(n *census, w *watch, me int64) (own, orphans []*goroutine
 	for _, g := range n.all {
 		label, owned := n.owner[g]
 		switch {
-		case g.id == me || g.id == w.self || n.reported[g.id]:
+		case g.id == me || g.id == w.self || n.wasReported(g):
 		case w.bubble != 0 && g.bubble != w.bubble && g.id != 0:
 			// What starts in a bubble stays in it.
 		case !owned:
@@ -274,7 +274,7 @@ func (c Config) verifyMain(m TestingM, out io.Writer) (code int) {
 	left, err := c.patiently(0, func(n *census) (left []*goroutine) {
 		for _, g := range n.all {
 			_, owned := n.owner[g]
-			if !start[g.id] && !n.reported[g.id] && g.id != me.id && !c.mayLive(g) &&
+			if !start[g.id] && !n.wasReported(g) && g.id != me.id && !c.mayLive(g) &&
 				(owned || !n.foreign(g, start, me.id)) {
 				left = append(left, g)
 			}
