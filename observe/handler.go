@@ -102,17 +102,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body.ReadCloser = r.Body
 		q.r.Body = body
 	}
-	active := s.active[methodIndex(r.Method)][tlsIndex(r)]
-	active.Inc()
+	active, on := &s.active[methodIndex(r.Method)][tlsIndex(r)], currentProcessor()
+	active.add(1, on)
 	returned := false
 	defer func() {
-		active.Dec()
+		active.add(-1, on)
 		if returned {
-			q.end(start, nil, false)
+			q.end(start, on, nil, false)
 			return
 		}
 		p := recover()
-		q.end(start, p, true)
+		q.end(start, on, p, true)
 		if p != nil { // nil after runtime.Goexit, as by t.FailNow in a handler
 			panic(p)
 		}
@@ -167,7 +167,7 @@ func requestOf(ctx context.Context) *request {
 
 // end records the request. broke means that the handler did not return: p is
 // its panic, or nil when the goroutine exits.
-func (q *request) end(start time.Time, p any, broke bool) {
+func (q *request) end(start time.Time, on processor, p any, broke bool) {
 	end := time.Now()
 	took := end.Sub(start)
 	status, errType := int(q.status), ""
@@ -216,17 +216,17 @@ func (q *request) end(start time.Time, p any, broke bool) {
 		route.panics.Inc()
 	}
 	if stream {
-		series.streamed(q.server).Observe(took.Seconds())
+		series.streamed(q.server).own.observe(took.Seconds(), on)
 	} else {
-		series.duration.observeFor(took, end, exemplar(&q.span))
+		series.duration.observe(took.Seconds(), end, exemplar(&q.span), on)
 	}
 	if n := q.r.ContentLength; n > 0 {
-		series.requestSize(q.server).Observe(float64(n))
+		series.requestSize(q.server).own.observe(float64(n), on)
 	} else if rare != nil && rare.body.ReadCloser != nil {
-		series.requestSize(q.server).Observe(float64(rare.body.n.Load()))
+		series.requestSize(q.server).own.observe(float64(rare.body.n.Load()), on)
 	}
 	if !q.hijacked && q.r.Method != http.MethodHead {
-		series.responseBody.Observe(float64(q.written))
+		series.responseBody.own.observe(float64(q.written), on)
 	}
 }
 

@@ -45,11 +45,21 @@ func (m *metrics) register(d Description, c prometheus.Collector) {
 }
 
 // histogram makes the instrument of d: classic buckets and a native histogram
-// at once, so that both kinds of scraper find what they know.
+// at once, so that both kinds of scraper find what they know. The range of what
+// stands in the table is known from its unit and gets our own histogram; a
+// program's metric can be anything and gets client_golang's.
 func (m *metrics) histogram(d Description) *vec[*timing] {
 	buckets := d.Buckets
 	if b, ok := m.buckets[d.Name]; ok {
 		buckets = b
+	}
+	if s, ok := scales[d.Unit]; ok {
+		if d.Name == serverStream.Name {
+			s = streamScale
+		}
+		hs := newHistograms(d, buckets, s)
+		m.register(d, hs)
+		return newVec(m, d, func(values ...string) *timing { return &timing{own: hs.with(values...)} })
 	}
 	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: d.Name, Help: d.Help, Buckets: buckets,
@@ -60,7 +70,7 @@ func (m *metrics) histogram(d Description) *vec[*timing] {
 		NativeHistogramMinResetDuration: time.Hour,
 	}, d.Labels)
 	m.register(d, h)
-	return newVec(m, d, func(values ...string) *timing { return &timing{Observer: h.WithLabelValues(values...)} })
+	return newVec(m, d, func(values ...string) *timing { return &timing{theirs: h.WithLabelValues(values...)} })
 }
 
 func (m *metrics) counter(d Description) *vec[prometheus.Counter] {
@@ -186,41 +196,48 @@ func (c *cache[K, V]) add(key K, value V) {
 	c.read.Store(&next)
 }
 
-// A timing is one series of a histogram. An exemplar costs twenty times an
+// A timing is one series of a histogram. An exemplar costs more than the
 // observation, so a series takes one a second, or at once when its value is
 // above the last one taken: the tail is never without.
 type timing struct {
-	prometheus.Observer
-	taken atomic.Int64  // when the last exemplar was taken, Unix nanoseconds
-	value atomic.Uint64 // math.Float64bits of its value
+	own    *histogram
+	theirs prometheus.Observer // of a program's own metric
+	taken  atomic.Int64        // when the last exemplar was taken, Unix nanoseconds
+	value  atomic.Uint64       // math.Float64bits of its value
 }
 
-// observeFor records how long something took until end.
+// observeFor records how long something took until end. Ids, when valid, names
+// the trace that a reader of the exemplar will find.
 func (t *timing) observeFor(d time.Duration, end time.Time, ids trace.SpanContext) {
-	// A clock that was set back must not poison the sum.
-	t.observeAt(max(d, 0).Seconds(), end.UnixNano(), ids)
+	t.observe(d.Seconds(), end, ids, currentProcessor())
 }
 
-// observe records v. Ids, when it is that of a sampled trace, names the trace
-// that a reader of the exemplar will find.
-func (t *timing) observe(v float64, ids trace.SpanContext) {
-	if !ids.IsSampled() {
-		t.Observe(v)
+func (t *timing) observe(v float64, now time.Time, ids trace.SpanContext, p processor) {
+	exemplar := ids.IsValid() && t.due(v, now.UnixNano())
+	if t.own != nil {
+		t.own.observe(v, p)
+		if exemplar {
+			t.own.exemplar(v, now, ids.TraceID().String(), ids.SpanID().String())
+		}
 		return
 	}
-	t.observeAt(v, time.Now().UnixNano(), ids)
+	if !exemplar {
+		t.theirs.Observe(v)
+		return
+	}
+	t.theirs.(prometheus.ExemplarObserver).ObserveWithExemplar(v, prometheus.Labels{
+		"trace_id": ids.TraceID().String(), "span_id": ids.SpanID().String(),
+	})
 }
 
-func (t *timing) observeAt(v float64, now int64, ids trace.SpanContext) {
-	if !ids.IsValid() || now-t.taken.Load() < int64(time.Second) && v <= math.Float64frombits(t.value.Load()) {
-		t.Observe(v)
-		return
+// due reports whether v gets an exemplar, and notes that it does.
+func (t *timing) due(v float64, now int64) bool {
+	if now-t.taken.Load() < int64(time.Second) && v <= math.Float64frombits(t.value.Load()) {
+		return false
 	}
 	t.taken.Store(now)
 	t.value.Store(math.Float64bits(v))
-	t.Observer.(prometheus.ExemplarObserver).ObserveWithExemplar(v, prometheus.Labels{
-		"trace_id": ids.TraceID().String(), "span_id": ids.SpanID().String(),
-	})
+	return true
 }
 
 // checkDescription tells what is wrong with a metric that a program defines.

@@ -59,7 +59,7 @@ type server struct {
 	tel                                         *Telemetry
 	duration, requestBody, responseBody, stream *vec[*timing]
 	panics                                      *vec[prometheus.Counter]
-	active                                      [len(methods)][len(schemes)]prometheus.Gauge
+	active                                      [len(methods)][len(schemes)]level
 	routes                                      cache[string, *route]
 	propagator                                  span.Propagator
 	hint                                        sync.Once
@@ -76,12 +76,13 @@ func newServer(t *Telemetry) *server {
 		panics:       m.counter(serverPanics),
 		propagator:   t.config.Tracing.Propagator(),
 	}
-	active := m.gauge(serverActive)
+	active := &levels{desc: desc(serverActive)}
 	for i, method := range methods {
 		for j, scheme := range schemes {
-			s.active[i][j], _ = active.with(method, scheme)
+			active.add(&s.active[i][j], method, scheme)
 		}
 	}
+	m.register(serverActive, active)
 	return s
 }
 
