@@ -45,7 +45,7 @@
 //
 // What the runtime cannot see is a process that does not run at all: throttled,
 // preempted or paused with all its threads, or with timers that fire late. The
-// Sampler sets itself a timer every 100 ms and records how late it fires. That
+// Sampler sets itself a timer every 200 ms and records how late it fires. That
 // is Node's event-loop delay. After a late one it looks ten times more often for
 // two seconds; each probe counts for the time it stands for, so that the
 // distribution remains that of time.
@@ -131,7 +131,7 @@
 // Everything may be called concurrently. The package starts no goroutine: Run
 // uses its caller's. A sample takes under 0.1 ms on a common Linux machine, the
 // runtime's part of it 2 µs and no allocation, so that sampling every 5 s costs
-// about 0.002 % of a processor and the probe about 0.1 %; the metrics
+// about 0.002 % of a processor and the probe less than 0.1 %; the metrics
 // observe_sampler_* tell what they do. A scrape costs less than that of
 // client_golang's Go collector with all metrics of the runtime.
 package runtimemetrics

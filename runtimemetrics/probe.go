@@ -7,8 +7,8 @@ import (
 
 // A probe decides when to wake up next, to see how late that will be.
 type probe struct {
-	mean  time.Duration // 0 is off
-	until time.Time     // dense until then
+	mean         time.Duration // 0 is off
+	began, until time.Time     // of the present dense time, or the last
 }
 
 const (
@@ -18,7 +18,12 @@ const (
 	// denseFor keeps the probe dense after the last late one, long enough to see
 	// the end of an illness that comes in bursts, as throttling does every 100 ms.
 	denseFor = 2 * time.Second
-	denser   = 10 // times
+	// denseMost and denseRest bound what is spent on a process that is always
+	// late, and least needs more work: a dense time ends after 10 s, and is
+	// followed by five times as much that is sparse.
+	denseMost = 10 * time.Second
+	denseRest = 5
+	denser    = 10 // times
 )
 
 // next returns when to wake up, and how many probes that one stands for. A
@@ -33,8 +38,18 @@ func (p *probe) next(now time.Time) (wake time.Time, weight uint64) {
 }
 
 func (p *probe) woke(now time.Time, late time.Duration) {
-	if late > lateProbe {
-		p.until = now.Add(denseFor)
+	if late <= lateProbe {
+		return
+	}
+	if !now.Before(p.until) {
+		if now.Before(p.until.Add(denseRest * p.until.Sub(p.began))) {
+			return
+		}
+		p.began = now
+	}
+	p.until = now.Add(denseFor)
+	if most := p.began.Add(denseMost); p.until.After(most) {
+		p.until = most
 	}
 }
 

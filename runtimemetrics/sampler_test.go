@@ -28,8 +28,8 @@ func TestSamplerSamplesEachInterval(t *testing.T) {
 			if d.Interval != 5*time.Second {
 				t.Errorf("an interval of %v", d.Interval)
 			}
-			if n := d.Wakeup.Count(); n < 400 || n > 650 {
-				t.Errorf("probes that stand for %d of 10 ms in 5 s, want about 500", n)
+			if n := d.Wakeup.Count(); n < 180 || n > 380 {
+				t.Errorf("probes that stand for %d times 20 ms in 5 s, want about 250", n)
 			}
 		}
 		if d, ok := s.Last(30 * time.Second); !ok || d.Interval != 30*time.Second {
@@ -83,6 +83,24 @@ func TestProbeIsDenseOnlyAfterALateOne(t *testing.T) {
 	now = now.Add(denseFor)
 	if least, _, _ := spread(); least < 50*time.Millisecond {
 		t.Errorf("long after a late one: a probe after %v", least)
+	}
+}
+
+func TestProbeOfAProcessAlwaysLateIsDenseASixthOfTheTime(t *testing.T) {
+	p := probe{mean: 100 * time.Millisecond}
+	begin := time.Now()
+	now := begin
+	var dense time.Duration
+	for now.Sub(begin) < 10*time.Minute {
+		wake, weight := p.next(now)
+		if weight == 1 {
+			dense += wake.Sub(now)
+		}
+		now = wake
+		p.woke(now, time.Second)
+	}
+	if share := dense.Seconds() / now.Sub(begin).Seconds(); share < .1 || share > .18 {
+		t.Errorf("dense %.2f of the time", share)
 	}
 }
 
