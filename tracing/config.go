@@ -49,6 +49,10 @@ type Config struct {
 	Late Late
 	// Baggage lists the keys of baggage that may come in and go out, "*" for all. Default: none; no variable.
 	Baggage []string
+	// Redact lists further keys of a URL's query whose values are replaced by REDACTED in url.full, url.query and their
+	// older names, beside the semantic conventions' list, users and passwords, and the usual names of tokens.
+	// Default: none; no variable.
+	Redact []string
 	// IDs makes trace and span IDs. Default: random; no variable.
 	IDs sdktrace.IDGenerator
 	// Limits bound what one span holds. Default: the SDK's; OTEL_SPAN_*_LIMIT, OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT and
@@ -71,7 +75,8 @@ func NewProvider(ctx context.Context, c Config) (*Provider, error) {
 	e := environment{}
 	s := span.Settings{
 		Sampler: c.Sampler, IDs: c.IDs, Limits: c.Limits, Processors: c.Processors, Late: c.Late, OnEnd: c.OnEnd,
-		Off: c.Disabled || e.flag("OTEL_SDK_DISABLED"), SDKSpans: c.SDKSpans,
+		Redactor: span.Redactor{Keys: c.Redact},
+		Off:      c.Disabled || e.flag("OTEL_SDK_DISABLED"), SDKSpans: c.SDKSpans,
 	}
 	logger := c.Logger
 	s.Log = func(msg string, args ...any) {

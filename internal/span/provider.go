@@ -22,6 +22,7 @@ type Settings struct {
 	Processors []sdktrace.SpanProcessor // see OnStart and OnEnd of every span that is recorded by the sampler's word or kept late
 	Exporters  []Exporter               // each behind a batch processor with exact accounts
 	Late       Late
+	Redactor   Redactor    // for the URLs among the attributes of exported spans
 	OnEnd      func(*Span) // called for every ended span, sampled or refused, before it is handed on; nil: nothing
 	Log        func(msg string, args ...any)
 	Off        bool // nothing is recorded; contexts still carry the caller's trace
@@ -38,6 +39,7 @@ type Provider struct {
 	limits   sdktrace.SpanLimits
 	resource *resource.Resource
 	onEnd    func(*Span)
+	redactor Redactor
 	off      bool
 	late     late
 	families families
@@ -71,7 +73,7 @@ type Scope struct {
 
 // New makes a Provider. Shutdown frees what it holds.
 func New(s Settings) *Provider {
-	p := &Provider{onEnd: s.OnEnd, off: s.Off, ids: s.IDs, resource: s.Resource, shell: s.SDKSpans && !s.Off}
+	p := &Provider{onEnd: s.OnEnd, redactor: s.Redactor, off: s.Off, ids: s.IDs, resource: s.Resource, shell: s.SDKSpans && !s.Off}
 	if s.Sampler == nil {
 		s.Sampler = sdktrace.ParentBased(sdktrace.AlwaysSample())
 	}

@@ -95,6 +95,7 @@ func (s *Span) record(reason string, late bool) *record {
 		}
 	}
 	s.gather(r, buf, reason)
+	r.attrs = scope.p.redactor.attributes(r.attrs)
 	return r
 }
 
