@@ -23,7 +23,7 @@ import (
 
 // serve runs the shop until ctx ends or the process is told to stop.
 func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
-	tel, err := observe.Start(ctx, observe.Config{Service: "shop", AdminAddr: o.admin})
+	tel, err := observe.Start(ctx, observe.Config{Service: o.service, AdminAddr: o.admin})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 // options are the flags.
 type options struct {
+	service     string
 	addr, admin string
 	pay         string
 	run, load   time.Duration
@@ -27,6 +28,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	var logs bool
 	f := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // one line of error is printed by run
+	f.StringVar(&o.service, "service", "shop", "`name` in traces and metrics")
 	f.StringVar(&o.addr, "addr", "localhost:8080", "where the shop listens; a free port when it is taken")
 	f.StringVar(&o.admin, "admin", "", `where the admin pages listen, or "off" (default localhost:9464)`)
 	f.StringVar(&o.pay, "pay", "", "base `URL` of the payment provider, for example of another quickstart (default its own)")
