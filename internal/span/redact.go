@@ -10,16 +10,18 @@ import (
 
 const redacted = "REDACTED"
 
-// signatures are the keys of a query whose values the semantic conventions say to redact, by their exact case.
-var signatures = []string{
-	"X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature",
-}
-
-// secrets are further keys whose values open doors, in any case and with - for _.
-var secrets = []string{
-	"access_token", "refresh_token", "id_token", "token", "auth_token", "api_key", "apikey", "password", "passwd", "pwd",
-	"secret", "client_secret", "session", "session_id", "jwt",
-}
+// secretNames are the keys of a query whose values never leave the process, and secretEnds how such names end, in lower
+// case and without separators: the signatures that the semantic conventions list, and the names under which tokens,
+// keys and passwords are usually sent.
+var (
+	secretNames = []string{
+		"awsaccesskeyid", "sig", "auth", "authorization", "bearer", "jwt", "code", "state", "assertion", "key", "pass",
+		"passphrase", "pin", "otp", "session", "sessionid", "sid",
+	}
+	secretEnds = []string{
+		"token", "secret", "password", "passwd", "pwd", "signature", "credential", "credentials", "apikey", "accesskey", "privatekey",
+	}
+)
 
 // Redactor takes secrets out of URLs. The zero Redactor knows those of the semantic conventions and the usual names of
 // tokens, keys and passwords.
@@ -70,17 +72,16 @@ func redactUser(head string) string {
 }
 
 // Query returns a raw query, without its ?, with the values of secret keys replaced by REDACTED. A fragment behind it is
-// searched too: tokens travel there.
+// searched too: tokens travel there. A secret ends at & or #; it may hold a semicolon, though some servers take that for
+// a separator too.
 func (r Redactor) Query(query string) string {
 	var b strings.Builder
 	done := 0
-	for i := 0; i <= len(query); {
-		end := i + strings.IndexAny(query[i:], "&;#")
-		if end < i {
-			end = len(query)
-		}
+	for i := 0; i < len(query); {
+		end := next(query, i, "&;#")
 		pair := query[i:end]
-		if eq := strings.IndexByte(pair, '='); eq >= 0 && eq+1 < len(pair) && r.secret(pair[:eq]) {
+		if eq := strings.IndexByte(pair, '='); eq >= 0 && r.secret(pair[:eq]) {
+			end = next(query, end, "&#")
 			b.WriteString(query[done : i+eq+1])
 			b.WriteString(redacted)
 			done = end
@@ -94,39 +95,79 @@ func (r Redactor) Query(query string) string {
 	return b.String()
 }
 
-func (r Redactor) secret(key string) bool {
-	if strings.ContainsAny(key, "%+") {
-		if plain, err := url.QueryUnescape(key); err == nil {
-			key = plain
-		}
+// next returns where the first of chars is, from i on, or the end.
+func next(s string, i int, chars string) int {
+	if n := strings.IndexAny(s[i:], chars); n >= 0 {
+		return i + n
 	}
-	if slices.Contains(signatures, key) {
-		return true
-	}
-	same := func(name string) bool {
-		if len(name) != len(key) {
-			return false
-		}
-		for i := range len(name) {
-			a, b := lower(name[i]), lower(key[i])
-			if a != b {
-				return false
-			}
-		}
-		return true
-	}
-	return slices.ContainsFunc(secrets, same) || slices.ContainsFunc(r.Keys, same)
+	return len(s)
 }
 
-func lower(c byte) byte {
-	switch {
-	case 'A' <= c && c <= 'Z':
-		return c + 'a' - 'A'
-	case c == '-':
-		return '_'
+// secret reports whether a key names a secret, also as a part of a nested name: user[password], oauth.token. What cannot
+// be decoded could be one.
+func (r Redactor) secret(key string) bool {
+	if strings.ContainsAny(key, "%+") {
+		plain, err := url.QueryUnescape(key)
+		if err != nil {
+			return true
+		}
+		key = plain
 	}
-	return c
+	var name [64]byte // the end of the part, without separators
+	n, long := 0, false
+	for i := 0; i <= len(key); i++ {
+		if i == len(key) || strings.IndexByte("[].:/", key[i]) >= 0 {
+			if r.match(name[:n], long) {
+				return true
+			}
+			n, long = 0, false
+			continue
+		}
+		c := key[i]
+		switch {
+		case c == '_' || c == '-' || c == ' ':
+			continue
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		if n == len(name) {
+			copy(name[:], name[1:])
+			n, long = n-1, true
+		}
+		name[n] = c
+		n++
+	}
+	return false
 }
+
+func (r Redactor) match(part []byte, long bool) bool {
+	if len(part) == 0 {
+		return false
+	}
+	for _, end := range secretEnds {
+		if len(part) >= len(end) && string(part[len(part)-len(end):]) == end {
+			return true
+		}
+	}
+	if long {
+		return false
+	}
+	for _, name := range secretNames {
+		if string(part) == name {
+			return true
+		}
+	}
+	for _, k := range r.Keys {
+		if plain(k) == string(part) {
+			return true
+		}
+	}
+	return false
+}
+
+var separators = strings.NewReplacer("_", "", "-", "", " ", "")
+
+func plain(key string) string { return separators.Replace(strings.ToLower(key)) }
 
 // attributes redacts the URLs among attrs, in a copy when one changes: the array may be shared.
 func (r Redactor) attributes(attrs []attribute.KeyValue) []attribute.KeyValue {
