@@ -167,16 +167,12 @@ func (m *measured) countInstructions(binary string) error {
 }
 
 func valgrind(binary, pattern string, n int) (float64, error) {
-	cmd := exec.Command("valgrind", "--tool=none", "--version")
-	if err := cmd.Run(); err != nil {
-		return 0, fmt.Errorf("-instructions needs valgrind: %w", err)
-	}
-	cmd = exec.Command("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
+	cmd := exec.Command("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
 		binary, "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", fmt.Sprintf("%dx", n), "-test.cpu", "1")
 	out, err := cmd.CombinedOutput()
 	for line := range strings.Lines(string(out)) {
-		if _, count, ok := strings.Cut(line, "I refs:"); ok {
-			return strconv.ParseFloat(strings.ReplaceAll(strings.TrimSpace(count), ",", ""), 64)
+		if f := strings.Fields(line); len(f) == 4 && f[1] == "I" && f[2] == "refs:" {
+			return strconv.ParseFloat(strings.ReplaceAll(f[3], ",", ""), 64)
 		}
 	}
 	return 0, fmt.Errorf("valgrind: %s: %v\n%s", pattern, err, out)
