@@ -1,20 +1,27 @@
 package plan
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Names of recorded series: what they are told apart by, what they are, how
 // they were made. Dashboards do not use them, so that a page works without the
 // rules being loaded; alerts do, so that a quantile is computed once.
 const (
+	// Each series of requests once, and each bucket of each route once: reading
+	// the histograms of all instances is what costs, so it is done once and the
+	// rest is made from these.
+	served        = "job_instance_route_status:http_server_requests:rate5m"
+	routeBuckets  = "job_route:http_server_request_duration_seconds_bucket:rate5m"
+	routeDuration = "job_route:http_server_request_duration_seconds:rate5m" // native
+
 	routeRequests    = "job_route:http_server_requests:rate5m"
 	routeErrors      = "job_route:http_server_errors:rate5m"
 	routeErrorRatio  = "job_route:http_server_errors:ratio_rate5m"
-	routeP50         = "job_route:http_server_request_duration_seconds:p50_5m"
 	routeP95         = "job_route:http_server_request_duration_seconds:p95_5m"
 	routeP99         = "job_route:http_server_request_duration_seconds:p99_5m"
 	jobRequests      = "job:http_server_requests:rate5m"
-	jobErrors        = "job:http_server_errors:rate5m"
-	jobP99           = "job:http_server_request_duration_seconds:p99_5m"
 	instanceRequests = "job_instance:http_server_requests:rate5m"
 	instanceErrors   = "job_instance:http_server_errors:ratio_rate5m"
 	instanceSched    = "job_instance:go_schedule_duration_seconds:p99_5m"
@@ -30,18 +37,20 @@ const (
 
 func (c Config) recording() Group {
 	s := inRule
+	failed := served + "{" + serverError + "}"
 	g := Group{Name: "loadline-recording", Records: []Record{
-		{Name: routeRequests, Expr: s.count(serverRequests, perRoute...)},
-		{Name: routeErrors, Expr: s.where(serverError).count(serverRequests, perRoute...) + "\nor 0 * " + routeRequests},
+		{Name: served, Expr: s.count(serverRequests, "cluster", "namespace", "job", "instance", "http_request_method", "http_route", "http_response_status_code")},
+		{Name: routeBuckets, Expr: sum(s.rate(serverRequests+"_bucket"), append([]string{"le"}, perRoute...)...)},
+		{Name: routeDuration, Expr: sum(s.rate(serverRequests), perRoute...)},
+
+		{Name: routeRequests, Expr: sum(served, perRoute...)},
+		{Name: routeErrors, Expr: sum(failed, perRoute...) + " or 0 * " + routeRequests},
 		{Name: routeErrorRatio, Expr: ratio(routeErrors, routeRequests)},
-		{Name: routeP50, Expr: s.quantile(0.5, serverRequests, perRoute...)},
-		{Name: routeP95, Expr: s.quantile(0.95, serverRequests, perRoute...)},
-		{Name: routeP99, Expr: s.quantile(0.99, serverRequests, perRoute...)},
-		{Name: jobRequests, Expr: sum(routeRequests, perJob...)},
-		{Name: jobErrors, Expr: sum(routeErrors, perJob...)},
-		{Name: jobP99, Expr: s.quantile(0.99, serverRequests, perJob...)},
-		{Name: instanceRequests, Expr: s.count(serverRequests, perInstance...)},
-		{Name: instanceErrors, Expr: "(" + s.where(serverError).count(serverRequests, perInstance...) + " or 0 * " + instanceRequests + ")\n/ (" + instanceRequests + " > 0)"},
+		{Name: routeP95, Expr: recordedQuantile(0.95)},
+		{Name: routeP99, Expr: recordedQuantile(0.99)},
+		{Name: jobRequests, Expr: sum(served, perJob...)},
+		{Name: instanceRequests, Expr: sum(served, perInstance...)},
+		{Name: instanceErrors, Expr: "(" + sum(failed, perInstance...) + " or 0 * " + instanceRequests + ") / (" + instanceRequests + " > 0)"},
 		{Name: instanceSched, Expr: s.quantile(0.99, schedWait, perInstance...)},
 		{Name: instanceGC, Expr: s.gcShare(perInstance...)},
 		{Name: instanceCPU, Expr: s.cpuShare(perInstance...)},
@@ -61,6 +70,11 @@ func (c Config) recording() Group {
 	}
 	g.Records = append(g.Records, Record{Name: calleeErrorRatio, Expr: ratio(calleeErrors, calleeCalls)})
 	return g
+}
+
+// recordedQuantile is scope.quantile over what was recorded for each route.
+func recordedQuantile(q float64) string {
+	return fmt.Sprintf("histogram_quantile(%g, %s) or histogram_quantile(%g, %s)", q, routeDuration, q, routeBuckets)
 }
 
 // Groups returns the recording rules, then the alerts.
