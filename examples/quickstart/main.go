@@ -27,7 +27,7 @@ func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer tel.Shutdown(context.WithoutCancel(ctx)) // for the early returns: Serve does it too
+	defer tel.Shutdown(ctx) // for the early returns: Serve does it too
 	slog.SetDefault(slog.New(tel.LogHandler(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.level}))))
 
 	db, closeDB, err := openDB(ctx, tel)
