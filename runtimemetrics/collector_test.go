@@ -2,6 +2,7 @@ package runtimemetrics
 
 import (
 	"context"
+	"maps"
 	"math"
 	"net/http/httptest"
 	"os"
@@ -155,19 +156,46 @@ func TestHistogramIsClassicAndNativeAtOnce(t *testing.T) {
 	if got := h.Bucket[0].GetCumulativeCount(); got != 3 {
 		t.Errorf("%d observations up to 1 µs, want 3", got)
 	}
-	total, count := h.GetZeroCount(), int64(0)
-	i := 0
+	// Read the spans back as a server does, and compare with what was observed.
+	got := map[int32]uint64{}
+	index, count, i := int32(0), int64(0), 0
 	for _, span := range h.PositiveSpan {
+		index += span.GetOffset()
 		for range span.GetLength() {
-			if count += h.PositiveDelta[i]; count < 0 {
-				t.Fatalf("bucket %d has %d observations", i, count)
+			if count += h.PositiveDelta[i]; count > 0 {
+				got[index] = uint64(count)
 			}
-			total += uint64(count)
+			index++
 			i++
 		}
 	}
-	if i != len(h.PositiveDelta) || total != d.Count() {
-		t.Errorf("native buckets hold %d observations in %d of %d deltas, want %d", total, i, len(h.PositiveDelta), d.Count())
+	if i != len(h.PositiveDelta) {
+		t.Errorf("spans of %d buckets, %d deltas", i, len(h.PositiveDelta))
+	}
+	want := map[int32]uint64{}
+	var zero uint64
+	for i, c := range d.counts {
+		switch {
+		case c == 0:
+		case nativeIndex[i] == inZero:
+			zero += c
+		default:
+			want[int32(nativeIndex[i])] += c
+		}
+	}
+	if !maps.Equal(got, want) || h.GetZeroCount() != zero {
+		t.Errorf("native buckets %v and %d near zero, want %v and %d", got, h.GetZeroCount(), want, zero)
+	}
+}
+
+func TestEmptyHistogramIsValid(t *testing.T) {
+	var out dto.Metric
+	if err := (&histogramMetric{}).Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	h := out.Histogram
+	if h.GetSampleCount() != 0 || len(h.PositiveSpan) != 0 || h.GetZeroThreshold() == 0 {
+		t.Errorf("%v", h)
 	}
 }
 

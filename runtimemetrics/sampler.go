@@ -169,8 +169,8 @@ func (s *Sampler) spent(on *time.Duration, since time.Time) {
 	s.mu.Unlock()
 }
 
-// sample reads into the ring. Only Run writes the ring, so reading may happen
-// outside the lock, into a slot that no one else looks at until it is counted.
+// sample adds a reading to the ring. Reading takes its time and happens outside
+// the lock.
 func (s *Sampler) sample(r *reader) {
 	var snap Snapshot
 	r.read(&snap, false)
@@ -250,8 +250,7 @@ func (s *Sampler) last() *Snapshot {
 
 // at returns the snapshot taken back samples before the last. s.mu is held.
 func (s *Sampler) at(back int) *Snapshot {
-	n := len(s.ring)
-	return &s.ring[((s.next-1-back)%n+n)%n]
+	return &s.ring[(s.next-1-back+2*len(s.ring))%len(s.ring)]
 }
 
 // when guards a part of the cost: unknown without a sampler.
