@@ -30,6 +30,11 @@ const (
 // shows the inside of the process, so it is answered only to clients on this
 // machine that did not come through a proxy; mount it elsewhere with care. A
 // nil Telemetry answers 404 to everything.
+//
+// Nothing of this is on http.DefaultServeMux. Dependencies put pages of their
+// own there when they are imported: client_golang expvar's /debug/vars, grpc
+// /debug/requests and /debug/events (not when built with -tags grpcnotrace).
+// Who serves that mux to strangers serves these.
 func (t *Telemetry) Admin() http.Handler {
 	if t == nil {
 		return http.NotFoundHandler()
@@ -52,6 +57,7 @@ func (t *Telemetry) adminMux() http.Handler {
 	mux.HandleFunc("GET /livez", serveLive)
 	mux.HandleFunc("GET /readyz", t.health.serveReady)
 	mux.Handle("GET /{$}", local(http.HandlerFunc(t.index)))
+	mux.Handle("GET /debug/traces", local(http.HandlerFunc(t.traces)))
 	mux.Handle("GET /debug/pprof/{$}", local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		render(w, "profiles", pageData{Title: "Profiles of " + t.config.Service, Pages: profiles.names()})
 	})))
@@ -142,6 +148,7 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			{"/metrics", "metrics for Prometheus: text, OpenMetrics with exemplars, protobuf with native histograms"},
 			{"/livez", "alive: the process answers"},
 			{"/readyz", "ready: one line a check"},
+			{"/debug/traces", "the slowest and the last failed requests of each route, as waterfalls"},
 			{"/debug/pprof/", "profiles and execution traces"},
 		},
 		Metrics: All(),

@@ -70,7 +70,6 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	if !running.CompareAndSwap(nil, t) {
 		return nil, fmt.Errorf("observe: Start: this process is already observed as %q; Shutdown that one first", running.Load().name())
 	}
-	t.begun("running", func(context.Context) error { running.CompareAndSwap(t, nil); return nil })
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("observe: Start: %w", err)
@@ -170,6 +169,7 @@ func (t *Telemetry) end(ctx context.Context) error {
 		errs = append(errs, t.undo[i].run(ctx, i+1))
 	}
 	t.undo = nil
+	running.CompareAndSwap(t, nil)
 	return errors.Join(errs...)
 }
 
@@ -181,7 +181,8 @@ func (s step) run(ctx context.Context, left int) error {
 		return s.end(ctx)
 	}
 	share := time.Until(deadline) / time.Duration(left)
-	ctx, cancel := context.WithTimeout(ctx, share*9/10) // the tenth is for telling what could not be sent
+	telling := min(share/4, 500*time.Millisecond) // what could not be sent is to be counted and told, too
+	ctx, cancel := context.WithTimeout(ctx, share-telling)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- s.end(ctx) }()

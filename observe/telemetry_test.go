@@ -202,7 +202,7 @@ func serveOne(tel *Telemetry) {
 func TestShutdownIsBoundedAndReturnsWhatCouldNotBeSent(t *testing.T) {
 	canceled, cancel := context.WithCancel(context.Background())
 	cancel()
-	short, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	short, cancel := context.WithTimeout(context.Background(), 600*time.Millisecond)
 	defer cancel()
 	for _, test := range []struct {
 		name   string
@@ -218,7 +218,7 @@ func TestShutdownIsBoundedAndReturnsWhatCouldNotBeSent(t *testing.T) {
 			release := make(chan struct{})
 			defer close(release)
 			tel, err := Start(context.Background(), Config{
-				AdminAddr: Off, ShutdownTimeout: 300 * time.Millisecond,
+				AdminAddr: Off, ShutdownTimeout: 600 * time.Millisecond,
 				Tracing: tracing.Config{Exporter: hung{ignore: test.ignore, release: release}, Sampler: sdktrace.AlwaysSample()},
 			})
 			if err != nil {
