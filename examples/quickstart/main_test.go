@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -75,7 +76,7 @@ func TestMetricsCountWhatTheClientsSent(t *testing.T) {
 }
 
 func TestBadFlagsAreOneLine(t *testing.T) {
-	for _, args := range []string{"-rate 5000", "-rate -1", "-rate much", "-nope", "report", "-for -1s", "-load -1s", "-pay provider", "-addr 8080"} {
+	for _, args := range []string{"-rate 5000", "-rate -1", "-rate much", "-nope", "report", "-for -1s", "-load -1s", "-pay provider", "-addr 8080", "-report no/such/folder.json"} {
 		t.Run(args, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			if status := run(t.Context(), strings.Fields(args), &stdout, &stderr); status != 2 {
@@ -88,6 +89,25 @@ func TestBadFlagsAreOneLine(t *testing.T) {
 				t.Errorf("standard output:\n%s", stdout.String())
 			}
 		})
+	}
+}
+
+func TestTakenPortGivesWayToAFreeOne(t *testing.T) {
+	l, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var stdout bytes.Buffer
+	if got := freeAddr(l.Addr().String(), &stdout); !strings.HasSuffix(got, ":0") {
+		t.Errorf("%s is taken, and %s was chosen", l.Addr(), got)
+	}
+	if got := stdout.String(); strings.Count(got, "\n") != 1 {
+		t.Errorf("want one line:\n%s", got)
+	}
+	l.Close()
+	if got := freeAddr(l.Addr().String(), io.Discard); got != l.Addr().String() {
+		t.Errorf("%s is free, and %s was chosen", l.Addr(), got)
 	}
 }
 

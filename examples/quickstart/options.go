@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -62,6 +64,9 @@ func (o options) check(rest []string) error {
 		if u, err := url.Parse(o.pay); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			return fmt.Errorf("-pay %q: want http://host:port", o.pay)
 		}
+	}
+	if dir, err := os.Stat(filepath.Dir(o.report)); err != nil || !dir.IsDir() {
+		return fmt.Errorf("-report %q: there is no such folder", o.report)
 	}
 	switch {
 	case o.run < 0:
