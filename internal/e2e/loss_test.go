@@ -113,6 +113,7 @@ func complaints(log string) (n int) {
 // what is sent then, and what it never got is counted: not one span is
 // unaccounted for.
 func TestCollectorKilledAndRestarted(t *testing.T) {
+	t.Parallel()
 	lanes(t, func(t *testing.T, _ server.Lane) {
 		for _, protocol := range []string{"http/protobuf", "grpc"} {
 			t.Run(strings.TrimSuffix(protocol, "/protobuf"), func(t *testing.T) {

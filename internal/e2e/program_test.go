@@ -100,10 +100,20 @@ func (s *subject) stop(t *testing.T) map[string]float64 {
 }
 
 // dropped is how many spans the subject says, on its scrape, that it dropped.
-func (s *subject) dropped(t *testing.T) (n float64) {
+func (s *subject) dropped(t *testing.T) float64 {
 	t.Helper()
-	for line := range strings.Lines(fetch(t, s.admin+"/metrics", "")) {
-		if strings.HasPrefix(line, `observe_dropped_total{`) && strings.Contains(line, `signal="traces"`) {
+	return sumText(t, s.admin+"/metrics", "observe_dropped_total", `signal="traces"`)
+}
+
+// sumText adds up the values of a metric's series on a scrape that have all the labels, each as `name="value"`.
+func sumText(t *testing.T, url, metric string, labels ...string) (n float64) {
+	t.Helper()
+	for line := range strings.Lines(fetch(t, url, "text/plain")) {
+		matches := strings.HasPrefix(line, metric+"{")
+		for _, l := range labels {
+			matches = matches && strings.Contains(line, l)
+		}
+		if matches {
 			v, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' '):]), 64)
 			if err != nil {
 				t.Fatalf("%q: %v", line, err)
@@ -177,11 +187,6 @@ func load(ctx context.Context, url string, n, clients, rate int) measured {
 	transport := &http.Transport{MaxIdleConnsPerHost: clients}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
-	if strings.Contains(url, "%d") {
-		url = strings.ReplaceAll(url, "%d", "%[1]d")
-	} else {
-		url += "%.0[1]d"
-	}
 	numbers := make(chan int)
 	var mu sync.Mutex
 	var m measured
@@ -190,7 +195,7 @@ func load(ctx context.Context, url string, n, clients, rate int) measured {
 		wg.Go(func() {
 			for i := range numbers {
 				began := time.Now()
-				req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf(url, i), nil)
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.ReplaceAll(url, "%d", strconv.Itoa(i)), nil)
 				ok := false
 				if err == nil {
 					var resp *http.Response

@@ -78,81 +78,99 @@ func (q *quickstart) wait(t *testing.T) report {
 // histograms and within the bucket by classic ones.
 func TestPrometheusAgreesWithTheLoad(t *testing.T) {
 	lanes(t, func(t *testing.T, lane server.Lane) {
-		q := startQuickstart(t, nil, "-load", "12s", "-rate", "120")
-		config := server.PrometheusConfig{Targets: map[string]string{"shop": q.adminAddr()}}
-		classic := server.StartPrometheus(t, lane, config)
-		config.Native = true
-		native := server.StartPrometheus(t, lane, config)
-		r := q.wait(t)
-		classic.WaitScrape(t, "shop")
-		native.WaitScrape(t, "shop")
-
-		for _, route := range r.Routes {
-			name := route.Method + " " + route.Route
-			selector := fmt.Sprintf(`job="shop",http_request_method=%q,http_route=%q`, route.Method, route.Route)
-			const metric = "http_server_request_duration_seconds"
-			for kind, counts := range map[string]map[string]float64{
-				"classic": classic.By(t, "http_response_status_code", fmt.Sprintf("sum by (http_response_status_code) (%s_count{%s})", metric, selector)),
-				"native":  native.By(t, "http_response_status_code", fmt.Sprintf("sum by (http_response_status_code) (histogram_count(%s{%s}))", metric, selector)),
-			} {
-				total, failed := 0.0, 0.0
-				for status, n := range counts {
-					if code, err := strconv.Atoi(status); err == nil && code >= 500 {
-						failed += n
-					}
-					total += n
-					if float64(route.Statuses[status]) != n {
-						t.Errorf("%s, %s: %v answers with status %s, the clients got %d", name, kind, n, status, route.Statuses[status])
-					}
-				}
-				if total != float64(route.Count) || failed != float64(route.Errors) {
-					t.Errorf("%s, %s: %v requests, %v failed; the clients counted %d and %d", name, kind, total, failed, route.Count, route.Errors)
-				}
+		// A client that waits for a processor measures what no server can know, so
+		// on a busy machine quantiles may differ; counts may not.
+		const attempts = 3
+		for attempt := 1; ; attempt++ {
+			var apart []string
+			t.Run(fmt.Sprintf("attempt %d", attempt), func(t *testing.T) { apart = compareWithLoad(t, lane) })
+			if t.Failed() || len(apart) == 0 {
+				return
 			}
-			for quantile, measured := range map[float64]float64{.5: route.P50, .95: route.P95, .99: route.P99} {
-				n := single(t, native, fmt.Sprintf("histogram_quantile(%v, sum(%s{%s}))", quantile, metric, selector))
-				c := single(t, classic, fmt.Sprintf("histogram_quantile(%v, sum by (le) (%s_bucket{%s}))", quantile, metric, selector))
-				off := n/measured - 1
-				t.Logf("%-22s p%-4v clients %.4f s, native %.4f s (%+.1f %%), classic %.4f s", name, 100*quantile, measured, n, 100*off, c)
-				if math.Abs(off) > 0.10 {
-					t.Errorf("%s: p%v by native histogram is %.4f s, the clients measured %.4f s", name, 100*quantile, n, measured)
-				}
-				low, high := bucket(t, classic, fmt.Sprintf("%s_bucket{%s}", metric, selector), c)
-				// The clients' quantile is itself within half a percent, and has the way there and back in it.
-				if measured*1.02 < low || measured*0.98 > high {
-					t.Errorf("%s: p%v by classic buckets is %.4f s, from %v to %v; the clients measured %.4f s", name, 100*quantile, c, low, high, measured)
-				}
+			if attempt == attempts {
+				t.Fatalf("%d times the quantiles were apart, at last:\n%s", attempts, strings.Join(apart, "\n"))
 			}
-		}
-		if lane == server.Full { // Prometheus 3 keeps both kinds of one scrape
-			both := single(t, native, `sum(http_server_request_duration_seconds_count{job="shop"})`)
-			if n := single(t, native, `histogram_count(sum(http_server_request_duration_seconds{job="shop"}))`); n != both {
-				t.Errorf("native count %v, classic count %v of the same scrape", n, both)
-			}
-		}
-		for _, expr := range []string{
-			`histogram_quantile(0.99, sum by (le) (go_schedule_duration_seconds_bucket{job="shop"}))`,
-			`sum by (server_address) (http_client_request_duration_seconds_count{job="shop"})`,
-			`sum by (db_client_operation_name) (db_client_operation_duration_seconds_count{job="shop"})`,
-			`sum(shop_orders_total{job="shop"})`,
-		} {
-			if s := classic.Query(t, expr); len(s) == 0 || !(s[0].Value > 0) {
-				t.Errorf("%s: %v", expr, s)
-			}
-		}
-		if n := single(t, classic, `sum(http_server_active_requests{job="shop"})`); n != 0 {
-			t.Errorf("%v requests are active after the load", n)
-		}
-		q.Signal(os.Interrupt)
-		select {
-		case <-q.Done():
-		case <-time.After(15 * time.Second):
-			t.Fatal("the quickstart still runs 15 s after SIGINT")
-		}
-		if q.ExitCode() != 0 {
-			t.Errorf("exit code %d after SIGINT", q.ExitCode())
+			t.Logf("once more, apart were:\n%s", strings.Join(apart, "\n"))
 		}
 	}, server.Quick, server.Full)
+}
+
+// compareWithLoad runs one load and returns the quantiles that do not agree.
+func compareWithLoad(t *testing.T, lane server.Lane) (apart []string) {
+	const metric = "http_server_request_duration_seconds"
+	q := startQuickstart(t, nil, "-load", "12s", "-rate", "120")
+	config := server.PrometheusConfig{Targets: map[string]string{"shop": q.adminAddr()}}
+	classic := server.StartPrometheus(t, lane, config)
+	config.Native = true
+	native := server.StartPrometheus(t, lane, config)
+	r := q.wait(t)
+	classic.WaitScrape(t, "shop")
+	native.WaitScrape(t, "shop")
+
+	for _, route := range r.Routes {
+		name := route.Method + " " + route.Route
+		selector := fmt.Sprintf(`job="shop",http_request_method=%q,http_route=%q`, route.Method, route.Route)
+		for kind, counts := range map[string]map[string]float64{
+			"classic": classic.By(t, "http_response_status_code", fmt.Sprintf("sum by (http_response_status_code) (%s_count{%s})", metric, selector)),
+			"native":  native.By(t, "http_response_status_code", fmt.Sprintf("sum by (http_response_status_code) (histogram_count(%s{%s}))", metric, selector)),
+		} {
+			total, failed := 0.0, 0.0
+			for status, n := range counts {
+				if code, err := strconv.Atoi(status); err == nil && code >= 500 {
+					failed += n
+				}
+				total += n
+				if float64(route.Statuses[status]) != n {
+					t.Errorf("%s, %s: %v answers with status %s, the clients got %d", name, kind, n, status, route.Statuses[status])
+				}
+			}
+			if total != float64(route.Count) || failed != float64(route.Errors) {
+				t.Errorf("%s, %s: %v requests, %v failed; the clients counted %d and %d", name, kind, total, failed, route.Count, route.Errors)
+			}
+		}
+		for quantile, measured := range map[float64]float64{.5: route.P50, .95: route.P95, .99: route.P99} {
+			n := single(t, native, fmt.Sprintf("histogram_quantile(%v, sum(%s{%s}))", quantile, metric, selector))
+			c := single(t, classic, fmt.Sprintf("histogram_quantile(%v, sum by (le) (%s_bucket{%s}))", quantile, metric, selector))
+			off := n/measured - 1
+			low, high := bucket(t, classic, fmt.Sprintf("%s_bucket{%s}", metric, selector), c)
+			line := fmt.Sprintf("%-18s p%-3v clients %.4f s, native %.4f s (%+.1f %%), classic %.4f s (from %v to %v)",
+				name, 100*quantile, measured, n, 100*off, c, low, high)
+			t.Log(line)
+			// The clients' quantile is itself within half a percent, and has the way there and back in it.
+			if math.Abs(off) > 0.10 || measured*1.02 < low || measured*0.98 > high {
+				apart = append(apart, line)
+			}
+		}
+	}
+	if lane == server.Full { // Prometheus 3 keeps both kinds of one scrape
+		both := single(t, native, `sum(http_server_request_duration_seconds_count{job="shop"})`)
+		if n := single(t, native, `histogram_count(sum(http_server_request_duration_seconds{job="shop"}))`); n != both {
+			t.Errorf("native count %v, classic count %v of the same scrape", n, both)
+		}
+	}
+	for _, expr := range []string{
+		`histogram_quantile(0.99, sum by (le) (go_schedule_duration_seconds_bucket{job="shop"}))`,
+		`sum by (server_address) (http_client_request_duration_seconds_count{job="shop"})`,
+		`sum by (db_client_operation_name) (db_client_operation_duration_seconds_count{job="shop"})`,
+		`sum(shop_orders_total{job="shop"})`,
+	} {
+		if s := classic.Query(t, expr); len(s) == 0 || !(s[0].Value > 0) {
+			t.Errorf("%s: %v", expr, s)
+		}
+	}
+	if n := single(t, classic, `sum(http_server_active_requests{job="shop"})`); n != 0 {
+		t.Errorf("%v requests are active after the load", n)
+	}
+	q.Signal(os.Interrupt)
+	select {
+	case <-q.Done():
+	case <-time.After(15 * time.Second):
+		t.Fatal("the quickstart still runs 15 s after SIGINT")
+	}
+	if q.ExitCode() != 0 {
+		t.Errorf("exit code %d after SIGINT", q.ExitCode())
+	}
+	return apart
 }
 
 // single evaluates an expression with one series.

@@ -28,6 +28,7 @@ func ruleFiles(t *testing.T) []string {
 // The real scrape of a service under load is clean for promtool and promlint,
 // and the checked-in rules are for promtool.
 func TestPromtoolIsContent(t *testing.T) {
+	t.Parallel()
 	lanes(t, func(t *testing.T, lane server.Lane) {
 		q := startQuickstart(t, nil, "-load", "2s", "-rate", "100")
 		q.wait(t)
@@ -54,6 +55,7 @@ func TestPromtoolIsContent(t *testing.T) {
 
 // The rules' own tests pass.
 func TestRulesPassTheirTests(t *testing.T) {
+	t.Parallel()
 	lanes(t, func(t *testing.T, lane server.Lane) {
 		files, err := filepath.Glob(filepath.Join(server.Root(t), "..", "..", "dashboards", "testdata", "*_test.yaml"))
 		if err != nil || len(files) == 0 {
@@ -74,6 +76,7 @@ func TestRulesPassTheirTests(t *testing.T) {
 // evaluated, and the alerts that fit what a service suffers, and no others,
 // reach the webhook of a real Alertmanager.
 func TestAlertsReachTheWebhook(t *testing.T) {
+	t.Parallel()
 	lanes(t, func(t *testing.T, lane server.Lane) {
 		hook := server.StartWebhook(t)
 		alertmanager := server.StartAlertmanager(t, lane, hook)
@@ -83,20 +86,27 @@ func TestAlertsReachTheWebhook(t *testing.T) {
 			rules = append(rules, impatient(t, file))
 		}
 		// Both kinds of histogram: Debian's Prometheus keeps one of them.
+		var proms []*server.Prometheus
 		for _, native := range []bool{false, true} {
-			prom := server.StartPrometheus(t, lane, server.PrometheusConfig{
+			proms = append(proms, server.StartPrometheus(t, lane, server.PrometheusConfig{
 				Targets: map[string]string{"subject": strings.TrimPrefix(s.admin, "http://")},
 				Native:  native, Rules: rules, Alertmanager: alertmanager.Addr,
-			})
-			prom.WaitScrape(t, "subject") // a rate needs a first value
-			load(t.Context(), s.url+"/work/%d", 60, 2, 100)
-			prom.WaitScrape(t, "subject")
-			load(t.Context(), s.url+"/broken", 300, 2, 300)
-			load(t.Context(), s.url+"/panic", 3, 1, 10)
-			prom.WaitScrape(t, "subject")
-			load(t.Context(), s.url+"/broken", 300, 2, 300)
+			}))
+		}
+		scraped := func() {
+			for _, p := range proms {
+				p.WaitScrape(t, "subject")
+			}
+		}
+		scraped()
+		load(t.Context(), s.url+"/work/%d", 60, 2, 100)
+		load(t.Context(), s.url+"/broken", 300, 2, 300)
+		load(t.Context(), s.url+"/panic", 3, 1, 10)
+		scraped() // a rate needs a first value of each series
+		load(t.Context(), s.url+"/broken", 300, 2, 300)
 
-			want := []string{"HTTPRouteErrorsCritical", "HTTPRouteErrorsHigh", "PanicsRecovered"}
+		want := []string{"HTTPRouteErrorsCritical", "HTTPRouteErrorsHigh", "PanicsRecovered"}
+		for _, prom := range proms {
 			server.Eventually(t, 20*time.Second, func() error {
 				firing := map[string]bool{}
 				for _, a := range prom.Alerts(t) {

@@ -16,6 +16,7 @@ import (
 // Every request of the load is a whole trace across two processes, in a real
 // collector and in Jaeger; what exemplars and log lines name is one of them.
 func TestTracesArriveWhole(t *testing.T) {
+	t.Parallel()
 	lanes(t, func(t *testing.T, lane server.Lane) {
 		for _, protocol := range []string{"http/protobuf", "grpc"} {
 			t.Run(strings.TrimSuffix(protocol, "/protobuf"), func(t *testing.T) {
@@ -24,6 +25,67 @@ func TestTracesArriveWhole(t *testing.T) {
 			})
 		}
 	}, server.Quick, server.Full)
+}
+
+// Of a service that samples, every failed request still has its whole trace,
+// and an exemplar names only what the collector got.
+func TestSampledServiceKeepsItsFailures(t *testing.T) {
+	t.Parallel()
+	lanes(t, func(t *testing.T, _ server.Lane) {
+		collector := server.StartCollector(t, server.CollectorConfig{})
+		env := func(name string) []string {
+			return append(otlp("http/protobuf", collector.HTTP), "OTEL_RESOURCE_ATTRIBUTES="+process+"="+name, "OTEL_BSP_MAX_QUEUE_SIZE=65536",
+				"OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.2")
+		}
+		pay := startQuickstart(t, env("pay"), "-rate", "0")
+		shop := startQuickstart(t, env("shop"), "-pay", pay.url, "-load", "8s", "-rate", "200")
+		r := shop.wait(t)
+		requests, failures := 0, 0
+		for _, route := range r.Routes {
+			requests += route.Count
+			failures += route.Errors
+		}
+		if failures < 3 {
+			t.Fatalf("the load had %d failures of %d, too few to prove anything", failures, requests)
+		}
+		named := exemplars(t, shop)
+		shop.Stop() // which sends what is left
+		pay.Stop()
+
+		traces, whole, broken := assemble(collector.Spans(t))
+		roots, failed := 0, 0
+		for id, trace := range traces {
+			for _, s := range trace {
+				if s.ParentID == "" && s.Kind == "server" && s.Resource[process] == "shop" {
+					roots++
+					if s.Attributes["http.response.status_code"] == "502" {
+						failed++
+						for _, b := range broken {
+							if strings.Contains(b, id) {
+								t.Errorf("the trace of a failed order is not whole: %s", b)
+							}
+						}
+					}
+				}
+			}
+		}
+		t.Logf("%d of %d requests were sampled or kept, %d of %d failures among them; %d whole", roots, requests, failed, failures, len(whole))
+		if failed != failures {
+			t.Errorf("%d of %d failed requests have a trace", failed, failures)
+		}
+		// A fifth of 1600 is 320, with a standard deviation of 16; slow ones may be kept on top.
+		if share := float64(roots-failed) / float64(requests); share < 0.14 || share > 0.30 {
+			t.Errorf("%d of %d requests were sampled, a share of %.2f, want 0.2", roots, requests, share)
+		}
+		for _, e := range named {
+			if !slices.ContainsFunc(traces[e.traceID], func(s server.Span) bool { return s.SpanID == e.spanID }) {
+				t.Errorf("the exemplar of %s names trace %s, span %s, which the collector did not get", e.series, e.traceID, e.spanID)
+			}
+		}
+		if len(named) == 0 {
+			t.Error("no exemplars")
+		}
+	}, server.Quick)
 }
 
 // process is the resource attribute by which the two processes are told apart.
@@ -73,7 +135,15 @@ func testTraces(t *testing.T, lane server.Lane, protocol string) {
 		}
 		return nil
 	})
-	traces := checkTraces(t, spans, r)
+	traces, whole, broken := assemble(spans)
+	for _, b := range broken[:min(3, len(broken))] {
+		t.Errorf("not whole: %s", b)
+	}
+	for _, route := range r.Routes {
+		if name := route.Method + " " + route.Route; whole[name] != route.Count {
+			t.Errorf("%s: %d whole traces of %d requests", name, whole[name], route.Count)
+		}
+	}
 
 	// ... and in Jaeger, the same spans with the same parents.
 	if jaeger != nil {
@@ -115,13 +185,12 @@ func testTraces(t *testing.T, lane server.Lane, protocol string) {
 	}
 
 	// The exemplars on the scrape itself.
-	text := fetch(t, shop.admin+"/metrics", "application/openmetrics-text; version=1.0.0")
 	named := map[string]int{}
-	for _, m := range regexp.MustCompile(`(?m)^(\w+?)_bucket\{(.*)\} \S+ # \{(.*)\}`).FindAllStringSubmatch(text, -1) {
-		exists("the exemplar of "+m[1]+"{"+m[2]+"}", label(m[3], "trace_id"), label(m[3], "span_id"))
-		named[m[1]]++
-		if m[1] == "http_server_request_duration_seconds" {
-			named[label(m[2], "http_route")]++
+	for _, e := range exemplars(t, shop) {
+		exists("the exemplar of "+e.series, e.traceID, e.spanID)
+		named[e.metric]++
+		if e.metric == "http_server_request_duration_seconds" {
+			named[label(e.series, "http_route")]++
 		}
 	}
 	for _, name := range []string{"http_client_request_duration_seconds", "db_client_operation_duration_seconds", "/products/{id}", "/orders", "/reports/daily"} {
@@ -159,24 +228,30 @@ func testTraces(t *testing.T, lane server.Lane, protocol string) {
 	}
 
 	for _, q := range []*quickstart{shop, pay} {
-		for line := range strings.Lines(fetch(t, q.admin+"/metrics", "")) {
-			if strings.HasPrefix(line, "observe_dropped_total{") && !strings.HasSuffix(line, " 0\n") {
-				t.Errorf("dropped: %s", line)
-			}
+		if n := sumText(t, q.admin+"/metrics", "observe_dropped_total"); n != 0 {
+			t.Errorf("%v dropped", n)
 		}
 	}
+	// What the collector itself counts from the spans is what the clients counted.
+	server.Eventually(t, 10*time.Second, func() error {
+		counted := sumText(t, "http://"+collector.Metrics+"/metrics", "traces_span_metrics_calls_total", `span_kind="SPAN_KIND_SERVER"`, `span_name="POST /orders"`)
+		for _, route := range r.Routes {
+			if route.Route == "/orders" && counted != float64(route.Count) {
+				return fmt.Errorf("the collector's own metrics count %v orders of %d", counted, route.Count)
+			}
+		}
+		return nil
+	})
 	t.Logf("%d spans in %d traces; %d exemplars on the scrape, %d in Prometheus, %d log lines", len(spans), len(traces), len(named), len(kept), lines)
 }
 
-// checkTraces checks that the spans of each request of the shop are one trace
-// with the right parents, and returns the spans by trace.
-func checkTraces(t *testing.T, spans []server.Span, r report) map[string][]server.Span {
-	t.Helper()
-	traces := map[string][]server.Span{}
+// assemble returns the spans by trace, how many traces of each route of the
+// shop are whole, with the right parents, and those that are not.
+func assemble(spans []server.Span) (traces map[string][]server.Span, whole map[string]int, broken []string) {
+	traces, whole = map[string][]server.Span{}, map[string]int{}
 	for _, s := range spans {
 		traces[s.TraceID] = append(traces[s.TraceID], s)
 	}
-	whole := map[string]int{}
 	for id, trace := range traces {
 		var root *server.Span
 		for i, s := range trace {
@@ -187,53 +262,60 @@ func checkTraces(t *testing.T, spans []server.Span, r report) map[string][]serve
 		if root == nil {
 			// The shop makes its tables before there is a request.
 			if slices.ContainsFunc(trace, func(s server.Span) bool { return s.Kind == "server" }) {
-				t.Errorf("trace %s has server spans but no root in the shop: %+v", id, trace)
+				broken = append(broken, fmt.Sprintf("trace %s has server spans but no root in the shop: %+v", id, trace))
 			}
 			continue
 		}
-		children := func(of *server.Span, kind, process_, attribute string) (found []server.Span) {
-			for _, s := range trace {
-				if s.ParentID == of.SpanID && s.Kind == kind && s.Resource[process] == process_ && s.Attributes[attribute] != "" {
+		// under returns the spans of a kind and process that a span began.
+		under := func(of *server.Span, kind, in string) (found []*server.Span) {
+			for i := range trace {
+				if s := &trace[i]; s.ParentID == of.SpanID && s.Kind == kind && s.Resource[process] == in {
 					found = append(found, s)
 				}
 			}
 			return found
 		}
+		statements := func(of *server.Span) string {
+			var ops []string
+			for _, s := range under(of, "client", "shop") {
+				if op := s.Attributes["db.operation.name"]; op != "" && op != "CONNECT" { // the pool opens a connection now and then
+					ops = append(ops, op)
+				}
+			}
+			slices.Sort(ops)
+			return strings.Join(ops, " ")
+		}
 		route, status := root.Attributes["http.route"], root.Attributes["http.response.status_code"]
 		name := root.Attributes["http.request.method"] + " " + route
-		statements := len(children(root, "client", "shop", "db.operation.name"))
-		ok := true
+		ok := false
 		switch route {
 		case "/products/{id}":
-			ok = statements == 1
-		case "/orders": // a payment that failed leaves no order
-			calls := children(root, "client", "shop", "http.request.method")
-			ok = len(calls) == 1 && (statements == 2) == (status == "201") && statements >= 1
-			if ok {
-				served := children(&calls[0], "server", "pay", "http.route")
+			ok = statements(root) == "SELECT"
+		case "/orders":
+			want := "INSERT SELECT"
+			if status != "201" { // a payment that failed leaves no order
+				want = "SELECT"
+			}
+			calls := slices.DeleteFunc(under(root, "client", "shop"), func(s *server.Span) bool { return s.Attributes["http.request.method"] == "" })
+			if len(calls) == 1 && statements(root) == want {
+				served := under(calls[0], "server", "pay")
 				ok = len(served) == 1 && served[0].Attributes["http.route"] == "/charges" &&
 					served[0].Attributes["http.response.status_code"] == calls[0].Attributes["http.response.status_code"]
 			}
 		case "/reports/daily":
-			ok = false
-			for i := range trace {
-				if s := &trace[i]; s.ParentID == root.SpanID && s.Name == "add up" {
-					ok = len(children(s, "client", "shop", "db.operation.name")) == 1
-				}
+			steps := map[string]*server.Span{}
+			for _, s := range under(root, "internal", "shop") {
+				steps[s.Name] = s
 			}
+			ok = len(steps) == 2 && steps["draw"] != nil && steps["add up"] != nil && statements(steps["add up"]) == "SELECT"
 		}
 		if ok {
 			whole[name]++
-		} else if whole["broken"]++; whole["broken"] <= 3 {
-			t.Errorf("%s %s: the trace is not whole: %+v", name, status, trace)
+		} else {
+			broken = append(broken, fmt.Sprintf("%s %s: %+v", name, status, trace))
 		}
 	}
-	for _, route := range r.Routes {
-		if name := route.Method + " " + route.Route; whole[name] != route.Count {
-			t.Errorf("%s: %d whole traces of %d requests", name, whole[name], route.Count)
-		}
-	}
-	return traces
+	return traces, whole, broken
 }
 
 func services(spans []server.Span) []string {
@@ -251,6 +333,20 @@ func edges(spans []server.Span) map[string]bool {
 		set[fmt.Sprintf("%s: %s of %q, %s %s", s.TraceID, s.SpanID, s.ParentID, s.Kind, s.Name)] = true
 	}
 	return set
+}
+
+type exemplar struct{ metric, series, traceID, spanID string }
+
+var exemplarLine = regexp.MustCompile(`(?m)^(\w+?)_bucket\{(.*)\} \S+ # \{(.*)\}`)
+
+// exemplars reads the exemplars on a scrape in the OpenMetrics format.
+func exemplars(t *testing.T, q *quickstart) (found []exemplar) {
+	t.Helper()
+	text := fetch(t, q.admin+"/metrics", "application/openmetrics-text; version=1.0.0")
+	for _, m := range exemplarLine.FindAllStringSubmatch(text, -1) {
+		found = append(found, exemplar{m[1], m[2], label(m[3], "trace_id"), label(m[3], "span_id")})
+	}
+	return found
 }
 
 // label returns the value of a label in `a="b",c="d"`.

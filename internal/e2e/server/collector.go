@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -113,7 +113,7 @@ func (c *Collector) Spans(t testing.TB) []Span {
 	}
 	var spans []Span
 	seen := map[string]bool{}
-	c.each(t, "traces", func(record json.RawMessage) error {
+	for _, record := range c.Records(t, "traces") {
 		var batch struct {
 			ResourceSpans []struct {
 				Resource   struct{ Attributes attributes }
@@ -127,7 +127,7 @@ func (c *Collector) Spans(t testing.TB) []Span {
 			}
 		}
 		if err := json.Unmarshal(record, &batch); err != nil {
-			return err
+			t.Fatalf("collector: %v", err)
 		}
 		for _, r := range batch.ResourceSpans {
 			resource := flat(r.Resource.Attributes)
@@ -145,35 +145,28 @@ func (c *Collector) Spans(t testing.TB) []Span {
 				}
 			}
 		}
-		return nil
-	})
+	}
 	return spans
 }
 
-// Text returns what was received of a signal, "traces", "metrics" or "logs", one JSON record after another.
-func (c *Collector) Text(t testing.TB, signal string) string {
+// Records returns what was received of a signal, "traces", "metrics" or
+// "logs": one JSON object of the OTLP format for each export.
+func (c *Collector) Records(t testing.TB, signal string) (records []json.RawMessage) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(c.dir, signal))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
-	return string(b)
-}
-
-func (c *Collector) each(t testing.TB, signal string, f func(record json.RawMessage) error) {
-	t.Helper()
-	records := json.NewDecoder(strings.NewReader(c.Text(t, signal)))
+	d := json.NewDecoder(bytes.NewReader(b))
 	for {
 		var record json.RawMessage
-		err := records.Decode(&record)
-		if err == io.EOF || err == io.ErrUnexpectedEOF { // the last record is being written, or was when the collector was killed
-			return
-		}
-		if err == nil {
-			err = f(record)
+		err := d.Decode(&record)
+		if err == io.EOF || err == io.ErrUnexpectedEOF { // the last one is being written, or was when the collector was killed
+			return records
 		}
 		if err != nil {
 			t.Fatalf("collector: %s: %v", signal, err)
 		}
+		records = append(records, record)
 	}
 }
