@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/otel/attribute"
@@ -123,7 +124,7 @@ func (e *environment) resource(ctx context.Context, c Config) *resource.Resource
 // exporter makes the one exporter, or nil when nothing says where spans should go.
 func (e *environment) exporter(ctx context.Context, given sdktrace.SpanExporter) *span.Exporter {
 	if given != nil {
-		return &span.Exporter{Name: fmt.Sprintf("%T", given), SpanExporter: given, Queue: e.queue()}
+		return &span.Exporter{Name: fmt.Sprintf("%T", given), SpanExporter: given, Queue: e.queue(), Timeout: e.timeout()}
 	}
 	const name = "OTEL_TRACES_EXPORTER"
 	which := variable(name)
@@ -149,7 +150,7 @@ func (e *environment) exporter(ctx context.Context, given sdktrace.SpanExporter)
 		e.fail(name, fmt.Errorf("%q: %w", which, err))
 		return nil
 	}
-	return &span.Exporter{Name: label, SpanExporter: made, Queue: e.queue()}
+	return &span.Exporter{Name: label, SpanExporter: made, Queue: e.queue(), Timeout: e.timeout()}
 }
 
 // otlp checks the variables of the OTLP exporters, which would ignore a bad one.
@@ -204,4 +205,10 @@ func (e *environment) otlp() (protocol string, ok bool) {
 func (e *environment) queue() int {
 	n, _ := strconv.Atoi(variable("OTEL_BSP_MAX_QUEUE_SIZE"))
 	return max(n, 0)
+}
+
+// timeout returns OTEL_BSP_EXPORT_TIMEOUT, 0 when it is not set.
+func (e *environment) timeout() time.Duration {
+	n, _ := strconv.Atoi(variable("OTEL_BSP_EXPORT_TIMEOUT"))
+	return time.Duration(max(n, 0)) * time.Millisecond
 }

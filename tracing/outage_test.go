@@ -263,10 +263,14 @@ func TestFlushSaysWhatWasLostAndWhatStillWaits(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := p.Flush(ctx); err == nil || !strings.Contains(err.Error(), "3 spans") {
+		if err := p.Flush(ctx); err == nil || !strings.Contains(err.Error(), "3 spans still wait to be sent: context deadline exceeded") {
 			t.Errorf("flush says %v", err)
 		}
+		if e := p.Stats().Exporters[0]; e.Queued != 3 {
+			t.Errorf("a flush that ran out of time lost spans: %+v", e)
+		}
 		close(hang)
+		synctest.Wait()
 		_, s := p.Tracer("test").Start(t.Context(), "work")
 		s.End()
 		if err := p.Flush(t.Context()); err == nil || !strings.Contains(err.Error(), "1 spans could not be sent: io: read/write on closed pipe") {

@@ -17,8 +17,9 @@ type Exporter struct {
 	Name string
 	sdktrace.SpanExporter
 	// Queue is how many spans may wait or be on their way; beyond it they are dropped and counted. Default 2048.
-	Queue   int
-	Options []sdktrace.BatchSpanProcessorOption
+	Queue int
+	// Timeout bounds one export. Default 30 s.
+	Timeout time.Duration
 }
 
 // The reasons of a drop.
@@ -39,6 +40,7 @@ func Reasons() []string {
 type pipeline struct {
 	name   string
 	queue  int
+	limit  time.Duration
 	bsp    sdktrace.SpanProcessor
 	next   sdktrace.SpanExporter
 	log    func(msg string, args ...any)
@@ -62,11 +64,13 @@ func newPipeline(e Exporter, log func(string, ...any)) *pipeline {
 	if e.Queue <= 0 {
 		e.Queue = sdktrace.DefaultMaxQueueSize
 	}
-	l := &pipeline{name: e.Name, queue: e.Queue, next: e.SpanExporter, log: log, dropped: make(map[string]int64)}
+	if e.Timeout <= 0 {
+		e.Timeout = sdktrace.DefaultExportTimeout * time.Millisecond
+	}
+	l := &pipeline{name: e.Name, queue: e.Queue, limit: e.Timeout, next: e.SpanExporter, log: log, dropped: make(map[string]int64)}
 	l.killed, l.kill = context.WithCancel(context.Background())
 	// Two places more than are admitted, for the mark that a flush puts into the queue.
-	opts := append(append([]sdktrace.BatchSpanProcessorOption(nil), e.Options...), sdktrace.WithMaxQueueSize(e.Queue+2))
-	l.bsp = sdktrace.NewBatchSpanProcessor(l.exporter(), opts...)
+	l.bsp = sdktrace.NewBatchSpanProcessor(l.exporter(), sdktrace.WithMaxQueueSize(e.Queue+2))
 	return l
 }
 
@@ -148,7 +152,8 @@ type counting pipeline
 // ExportSpans exports and counts. It returns no error: the error is counted and logged here, once.
 func (c *counting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	l := (*pipeline)(c)
-	ctx, cancel := context.WithCancel(ctx)
+	// A flush whose time is up must not take the batch with it: the export goes on for its own time.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.limit)
 	stop := context.AfterFunc(l.killed, cancel)
 	err := l.export(ctx, spans)
 	stop()

@@ -162,6 +162,9 @@ func (s *Span) scope() *Scope { return s.ReadWriteSpan.(*Scope) }
 
 // SpanContext returns the identity of the span. It stays valid after the end.
 func (s *Span) SpanContext() trace.SpanContext {
+	if s == nil {
+		return trace.SpanContext{}
+	}
 	return trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: s.traceID, SpanID: s.id, TraceFlags: s.flags, TraceState: s.traceState(),
 	})

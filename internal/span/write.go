@@ -315,6 +315,9 @@ func (s *Span) End(opts ...trace.SpanEndOption) {
 
 // Finish ends the span with what its edge knows. A second call, or one after End, does nothing.
 func (s *Span) Finish(o Outcome) {
+	if s == nil {
+		return
+	}
 	if o.End.IsZero() {
 		o.End = s.start.Add(time.Since(s.start))
 	}

@@ -1,0 +1,176 @@
+package span
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+)
+
+func TestTenThousandAttributesAreBounded(t *testing.T) {
+	p, arrived := provider(t, Settings{Sampler: refuse()})
+	s := p.Start(context.Background(), Options{Name: "s"})
+	for i := range 10_000 {
+		s.SetAttributes(attribute.Int(fmt.Sprint(i), i))
+	}
+	s.AddEvent("e", trace.WithAttributes(manyAttrs(10_000)...))
+	s.AddLink(trace.Link{SpanContext: remoteContext(), Attributes: manyAttrs(10_000)})
+	s.Finish(Outcome{Failed: true})
+	got := arrived()[0]
+	if len(got.Attributes) != 128 || got.DroppedAttributes != 10_000-127 { // one place is the reason's
+		t.Errorf("%d attributes, %d dropped", len(got.Attributes), got.DroppedAttributes)
+	}
+	if n := len(got.Events[0].Attributes); n != 128 || got.Events[0].DroppedAttributeCount != 10_000-128 {
+		t.Errorf("%d attributes in the event", n)
+	}
+	if n := len(got.Links[0].Attributes); n != 128 || got.Links[0].DroppedAttributeCount != 10_000-128 {
+		t.Errorf("%d attributes in the link", n)
+	}
+}
+
+func TestASpanThatManyEndIsExportedOnce(t *testing.T) {
+	p, arrived := provider(t, Settings{})
+	for range 200 {
+		root := p.Start(context.Background(), Options{Name: "root"})
+		_, s := p.Tracer("lib").Start(root, "s")
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				s.SetAttributes(attribute.Int("i", i), attribute.Int("i", -i))
+				s.AddEvent("e")
+				s.SetStatus(codes.Error, "x")
+				s.RecordError(errors.New("x"))
+				s.SetName("t")
+				_ = s.(*Span).Attributes()
+				_, _ = s.(*Span).IDs()
+				s.End()
+			})
+		}
+		wg.Go(func() { root.Finish(Outcome{}) })
+		wg.Wait()
+	}
+	if n := len(arrived()); n != 400 {
+		t.Errorf("%d arrived, want 400", n)
+	}
+	if live := p.Stats().Live; live != 0 {
+		t.Errorf("%d families stay", live)
+	}
+}
+
+func TestAContextMayBeKeptAfterTheRequest(t *testing.T) {
+	p, _ := provider(t, Settings{Sampler: refuse()})
+	var background sync.WaitGroup
+	for i := range 50 {
+		parent, cancel := context.WithCancel(context.Background())
+		st := &state{method: "GET"}
+		p.Begin(&st.Span, parent, Options{Name: "GET", Kind: trace.SpanKindServer, Header: withParent, Describer: st})
+		want := st.TraceID()
+		child := p.Start(&st.Span, Options{Name: "child"})
+		detached := context.WithoutCancel(child)
+		background.Go(func() {
+			for j := range 20 {
+				ctx, s := p.Tracer("lib").Start(detached, "later")
+				if s.SpanContext().TraceID() != want || trace.SpanContextFromContext(ctx).TraceID() != want {
+					t.Error("the trace was lost")
+				}
+				if FromContext(ctx).LocalRoot() != &st.Span {
+					t.Error("the root was lost")
+				}
+				s.SetAttributes(attribute.Int("j", j))
+				h := http.Header{}
+				s.(*Span).Inject(h)
+				s.End()
+			}
+			if detached.Err() != nil {
+				t.Error("cancelled")
+			}
+		})
+		child.Finish(Outcome{})
+		st.status = 200
+		st.Finish(Outcome{Failed: i%5 == 0})
+		cancel()
+	}
+	background.Wait()
+	if live := p.Stats().Live; live != 0 {
+		t.Errorf("%d families stay", live)
+	}
+}
+
+func TestShutdownMayCrossSpans(t *testing.T) {
+	p, _ := provider(t, Settings{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 500 {
+				s := p.Start(context.Background(), Options{Name: "s"})
+				p.Start(s, Options{Name: "c"}).Finish(Outcome{})
+				s.Finish(Outcome{})
+			}
+		})
+	}
+	wg.Go(func() { _ = p.Flush(context.Background()) })
+	wg.Go(func() { _ = p.Shutdown(context.Background()) })
+	wg.Wait()
+	e := p.Stats().Exporters[0]
+	lost := int64(0)
+	for _, n := range e.Dropped {
+		lost += n
+	}
+	if e.Produced != 4000 || e.Exported+lost != 4000 || e.Queued != 0 {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestANilSpanDoesNothing(t *testing.T) {
+	var s *Span
+	s.SetName("x")
+	s.SetStatus(codes.Error, "x")
+	s.SetAttributes(attribute.Int("a", 1))
+	s.AddEvent("x")
+	s.AddLink(trace.Link{SpanContext: remoteContext()})
+	s.RecordError(errors.New("x"))
+	s.Keep()
+	s.Inject(http.Header{})
+	s.Finish(Outcome{})
+	s.End()
+	if id, _ := s.IDs(); id != "" || s.IsRecording() || s.SpanContext().IsValid() {
+		t.Error("it does something")
+	}
+}
+
+func TestAForeverRunningRootHoldsABoundedNumberOfSpans(t *testing.T) {
+	p, _ := provider(t, Settings{Sampler: refuse()})
+	root := p.Start(context.Background(), Options{Name: "worker"})
+	for range 10_000 {
+		p.Start(root, Options{Name: "job"}).Finish(Outcome{})
+	}
+	f := root.family.Load()
+	n := 0
+	for s := f.last; s != nil; s = s.next {
+		n++
+	}
+	if n != defaultSpansPerTrace {
+		t.Errorf("%d spans are held", n)
+	}
+	root.Finish(Outcome{})
+	if f.last != nil {
+		t.Error("spans are held after the end")
+	}
+}
+
+func TestTheClockMayBeSetWhileASpanRuns(t *testing.T) {
+	p, arrived := provider(t, Settings{})
+	// A start without a monotonic reading, an hour in the future: the wall clock was set back since.
+	s := p.Start(context.Background(), Options{Name: "s", Start: time.Now().Add(time.Hour).Round(0)})
+	s.Finish(Outcome{})
+	if got := arrived()[0]; got.EndTime.IsZero() {
+		t.Errorf("%v to %v", got.StartTime, got.EndTime)
+	}
+}
