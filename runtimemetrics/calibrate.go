@@ -4,6 +4,7 @@ import (
 	"math"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,54 +20,61 @@ const knownSampling = 8
 var schedSampling = sync.OnceValue(measureSampling)
 
 // measureSampling yields the processor a known number of times and looks how
-// many of them the runtime recorded. Other goroutines only ever add records, so
-// the round with the fewest is the truest, and a busy process, in which no
-// round is quiet or the yields take long, falls back to knownSampling. It takes
-// about 0.1 ms, and at most 3 ms plus one turn of the run queue.
+// many of them the runtime recorded. Rounds during which others were ready to
+// run do not count. It takes about 0.1 ms; where yields take long it gives up
+// after 3 ms and a turn of the run queue.
 func measureSampling() float64 {
 	const (
 		rounds = 8
-		yields = 128 // 16 records a round at one in eight: half a record off is 3 %
+		yields = 128 // 16 records at one in eight
 		budget = 3 * time.Millisecond
 	)
-	sample := []metrics.Sample{{Name: keys[kSched]}}
-	count := func() (n uint64, ok bool) {
+	sample := []metrics.Sample{{Name: keys[kSched]}, {Name: keys[kRunnable]}}
+	count := func() (n uint64, quiet bool) {
 		metrics.Read(sample)
-		if sample[0].Value.Kind() != metrics.KindFloat64Histogram {
+		if sample[0].Value.Kind() != metrics.KindFloat64Histogram || sample[1].Value.Kind() != metrics.KindUint64 {
 			return 0, false
 		}
 		for _, c := range sample[0].Value.Float64Histogram().Counts {
 			n += c
 		}
-		return n, true
+		return n, sample[1].Value.Uint64() == 0
 	}
 	begin := time.Now()
-	fewest := uint64(math.MaxUint64)
+	var recorded []uint64
 	for range rounds {
-		before, ok := count()
-		if !ok {
-			return knownSampling
+		before, quiet := count()
+		if !quiet {
+			continue
 		}
 		for range yields {
 			runtime.Gosched()
 			if time.Since(begin) > budget {
-				return samplingOf(yields, fewest)
+				return samplingOf(yields, recorded)
 			}
 		}
-		after, _ := count()
-		fewest = min(fewest, after-before)
+		if after, quiet := count(); quiet {
+			recorded = append(recorded, after-before)
+		}
 	}
-	return samplingOf(yields, fewest)
+	return samplingOf(yields, recorded)
 }
 
-// samplingOf turns the fewest records of a round into a factor. The runtime
-// divides by powers of two, and up to 40 % of noise rounds to the right one.
-func samplingOf(yields int, fewest uint64) float64 {
-	if fewest == 0 || fewest == math.MaxUint64 {
+// samplingOf turns the records of each round into a factor. The runtime counts
+// each goroutine's own transitions, so a quiet round gives the same number each
+// time, and other goroutines only ever add to it. Where the two least rounds do
+// not agree with each other and with a power of two, nothing was learned.
+func samplingOf(yields int, recorded []uint64) float64 {
+	if len(recorded) < 2 {
 		return knownSampling
 	}
-	factor := math.Exp2(math.Round(math.Log2(float64(yields) / float64(fewest))))
-	if factor < 1 || factor > 1024 {
+	slices.Sort(recorded)
+	least, next := float64(recorded[0]), float64(recorded[1])
+	if least == 0 {
+		return knownSampling
+	}
+	factor := math.Exp2(math.Round(math.Log2(float64(yields) / least)))
+	if factor < 1 || next-least > 1 || math.Abs(least-float64(yields)/factor) > 1 {
 		return knownSampling
 	}
 	return factor

@@ -96,11 +96,40 @@ func TestSamplingFactorIsTheRuntimesPeriod(t *testing.T) {
 
 func TestSamplingFactorSurvivesNoise(t *testing.T) {
 	for _, c := range []struct {
-		fewest uint64
-		want   float64
-	}{{16, 8}, {15, 8}, {20, 8}, {128, 1}, {130, 1}, {8, 16}, {0, knownSampling}, {1 << 63, knownSampling}} {
-		if got := samplingOf(128, c.fewest); got != c.want {
-			t.Errorf("%d records of 128 transitions: a factor of %v, want %v", c.fewest, got, c.want)
+		name     string
+		recorded []uint64
+		want     float64
+	}{
+		{"quiet", []uint64{16, 16, 16, 16}, 8},
+		{"quiet twice", []uint64{90, 16, 40, 17, 300}, 8},
+		{"always busy", []uint64{30, 41, 29, 55}, knownSampling},
+		{"busy to the point of another factor", []uint64{32, 41, 35, 55}, knownSampling},
+		{"another factor", []uint64{8, 8, 9, 8}, 16},
+		{"every transition", []uint64{128, 129, 128}, 1},
+		{"nothing recorded", []uint64{0, 0, 0}, knownSampling},
+		{"one round", []uint64{64}, knownSampling},
+		{"no round", nil, knownSampling},
+	} {
+		if got := samplingOf(128, c.recorded); got != c.want {
+			t.Errorf("%s: a factor of %v, want %v", c.name, got, c.want)
 		}
+	}
+}
+
+// Whatever else runs, the factor is the true one, and found in bounded time.
+func TestSamplingFactorIsFoundUnderLoad(t *testing.T) {
+	var stop atomic.Bool
+	var group sync.WaitGroup
+	for range 4 * runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			for !stop.Load() {
+				runtime.Gosched()
+			}
+		})
+	}
+	defer group.Wait()
+	defer stop.Store(true)
+	if got := measureSampling(); got != knownSampling {
+		t.Errorf("one transition in %v is recorded under load, %d was known", got, knownSampling)
 	}
 }
