@@ -1,14 +1,16 @@
 package leakcheck_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/loadline-go/loadline/leakcheck"
 )
 
-// t stands for a test's *testing.T and prints the first line of a failure.
+// An exampleT stands for a test's *testing.T and prints the first line of a failure.
 type exampleT struct{ cleanup func() }
 
 func (*exampleT) Helper()            {}
@@ -88,3 +90,32 @@ func ExampleVerifyMain() {}
 //		leakcheck.Config{Ignore: []string{"example.com/shop/cache"}}.VerifyMain(m)
 //	}
 func ExampleConfig_VerifyMain() {}
+
+func ExampleWatch() {
+	// In a service, until it shuts down:
+	ctx, shutdown := context.WithCancel(context.Background())
+	watched := make(chan error)
+	go func() {
+		watched <- leakcheck.Watch(ctx, leakcheck.Config{
+			Unknown: func(err error) { slog.Warn("leaks are not watched for", "err", err) },
+		}, func(s leakcheck.Suspect) {
+			slog.Warn("goroutines leak", "suspect", s)
+		})
+	}()
+
+	shutdown()
+	fmt.Println(<-watched)
+	// Output:
+	// <nil>
+}
+
+func ExampleSuspect() {
+	fmt.Println(leakcheck.Suspect{
+		Function: "example.com/shop.(*Queue).next", File: "/src/shop/queue.go", Line: 41,
+		Creator: "example.com/shop.New", CreatorFile: "/src/shop/shop.go", CreatorLine: 18,
+		State: "chan send", Count: 12, PerHour: 60,
+		Since: time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC),
+	})
+	// Output:
+	// 12 goroutines [chan send] in example.com/shop.(*Queue).next (/src/shop/queue.go:41), created by example.com/shop.New (/src/shop/shop.go:18), 60 more an hour since 2026-11-21T10:00:00Z
+}

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Config says what counts as a leak. The zero Config works; [Verify] and
-// [VerifyMain] use it. A Config may be used by many tests at once, as long as
-// nobody changes it.
+// Config says what counts as a leak, in tests and in production. The zero
+// Config works; [Verify] and [VerifyMain] use it. A Config may be used by many
+// at once, as long as nobody changes it.
 type Config struct {
 	// Ignore names functions whose goroutines are no leaks: those that have
 	// one of them on their stack or were created by one. A name is written as
@@ -37,6 +37,19 @@ type Config struct {
 	// NoDescriptors keeps the check from looking for files, pipes and
 	// listeners that were left open. Default: false.
 	NoDescriptors bool
+
+	// Interval is the length of one window of [Watch] while its readings are
+	// cheap. Default: 1m.
+	Interval time.Duration
+
+	// MaxPause is the longest that Watch may stop the program at once, and in
+	// ten minutes altogether. Default: 10ms, which is enough for about 100
+	// goroutines each minute or 1,000 every ten.
+	MaxPause time.Duration
+
+	// Unknown is told each time that Watch could not look, so that silence is
+	// not taken for health. Default: nil, nobody is told.
+	Unknown func(error)
 }
 
 // TestingT is what a check needs of a test; [testing.T], [testing.B] and
@@ -71,6 +84,12 @@ func (c Config) withDefaults() Config {
 	if c.Patience == 0 {
 		c.Patience = 2 * time.Second
 	}
+	if c.Interval == 0 {
+		c.Interval = time.Minute
+	}
+	if c.MaxPause == 0 {
+		c.MaxPause = 10 * time.Millisecond
+	}
 	return c
 }
 
@@ -81,8 +100,13 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("Config.Ignore[%d]: is empty", i))
 		}
 	}
-	if c.Patience < 0 {
-		errs = append(errs, fmt.Errorf("Config.Patience: %v is negative", c.Patience))
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"Patience", c.Patience}, {"Interval", c.Interval}, {"MaxPause", c.MaxPause}} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("Config.%s: %v is negative", d.name, d.value))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -17,15 +17,24 @@ var errTruncated = errors.New("the traceback is truncated")
 // readTraceback returns all goroutines but the runtime's own, the calling one
 // first. An error says that some may be missing.
 func readTraceback() ([]goroutine, error) {
-	for size := 64 << 10; ; size *= 2 {
+	text, truncated := tracebackText()
+	gs, err := parseTraceback(text)
+	if truncated {
+		err = errors.Join(errTruncated, err)
+	}
+	return gs, err
+}
+
+func tracebackText() (text string, truncated bool) {
+	// Each attempt stops the world, so begin with what will do as a rule.
+	for size := 64<<10 + runtime.NumGoroutine()<<10; ; size *= 2 {
 		buf := make([]byte, size)
 		n := runtime.Stack(buf, true)
 		if n < size {
-			return parseTraceback(string(buf[:n]))
+			return string(buf[:n]), false
 		}
 		if size >= maxTraceback {
-			gs, err := parseTraceback(string(buf))
-			return gs, errors.Join(errTruncated, err)
+			return string(buf), true
 		}
 	}
 }

@@ -1,0 +1,323 @@
+package leakcheck
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A program is goroutines without code: what the detector would read of one.
+type program struct {
+	rnd   *rand.Rand
+	next  int64
+	alive []*goroutine
+	died  map[int64]int // the window in which a goroutine is to end
+	now   int
+}
+
+// start starts n goroutines at a site that last for so many windows; those of
+// a leak last for ever.
+func (p *program) start(n int, fn, state string, windows int) {
+	for range n {
+		p.next++
+		p.alive = append(p.alive, &goroutine{
+			id: p.next, state: state,
+			frames:  []frame{{"example.com/shop." + fn, "/src/shop.go", 1}},
+			creator: frame{"example.com/shop.serve", "/src/shop.go", 2},
+		})
+		p.died[p.next] = p.now + windows
+	}
+}
+
+const forEver = math.MaxInt32
+
+func (p *program) poisson(mean float64) int {
+	n, l := 0, math.Exp(-mean)
+	for x := p.rnd.Float64(); x > l; x *= p.rnd.Float64() {
+		n++
+	}
+	return n
+}
+
+// run runs step for so many windows and returns the first window with a
+// finding, or -1, and the function that it names.
+func (p *program) run(windows int, step func(p *program)) (window int, fn string) {
+	var d detector
+	for p.now = range windows {
+		step(p)
+		kept := p.alive[:0:0]
+		for _, g := range p.alive {
+			if p.died[g.id] > p.now {
+				kept = append(kept, g)
+			}
+		}
+		p.alive = kept
+		if found := d.observe(p.alive); len(found) > 0 {
+			return p.now, found[0].site.sample.frames[0].fn
+		}
+	}
+	return -1, ""
+}
+
+// traffic is what all programs do beside.
+func traffic(p *program) {
+	p.start(p.poisson(20), "request", "IO wait", 1)
+	if p.now == 0 {
+		p.start(8, "worker", "chan receive", forEver)
+	}
+}
+
+func TestDetectorTruthTable(t *testing.T) {
+	type row struct {
+		name    string
+		step    func(p *program)
+		leak    bool
+		windows int // within which a leak must be found; 0 for 40
+	}
+	rows := []row{
+		{name: "early return: one send a window", leak: true, windows: 24, step: func(p *program) {
+			p.start(p.poisson(1), "leak", "chan send", forEver)
+		}},
+		{name: "mutex never released: all requests", leak: true, windows: 14, step: func(p *program) {
+			p.start(p.poisson(20), "leak", "sync.Mutex.Lock", forEver)
+		}},
+		{name: "lost context: some requests", leak: true, step: func(p *program) {
+			p.start(p.poisson(3), "leak", "select", forEver)
+		}},
+		{name: "range over a channel that is never closed", leak: true, step: func(p *program) {
+			p.start(p.poisson(1), "leak", "chan receive", forEver)
+		}},
+		{name: "sleep loops", leak: true, step: func(p *program) {
+			p.start(p.poisson(2), "leak", "sleep", forEver)
+		}},
+		{name: "silent peers", leak: true, step: func(p *program) {
+			p.start(p.poisson(2), "leak", "IO wait", forEver)
+		}},
+		{name: "one request in a hundred, in waves", leak: true, windows: 80, step: func(p *program) {
+			p.start(p.poisson(0.5*(1+math.Sin(float64(p.now)/6))), "leak", "select", forEver)
+		}},
+		{name: "a slow leak", leak: true, windows: 100, step: func(p *program) {
+			p.start(p.poisson(0.2), "leak", "chan receive", forEver)
+		}},
+		{name: "a leak among members that come and go", leak: true, windows: 60, step: func(p *program) {
+			p.start(p.poisson(10), "leak", "select", 1)
+			p.start(p.poisson(2), "leak", "select", forEver)
+		}},
+
+		{name: "nothing but traffic", step: func(*program) {}},
+		{name: "a pool that grows to its size", step: func(p *program) {
+			if p.now < 15 {
+				p.start(1, "pool", "chan receive", forEver)
+			}
+		}},
+		{name: "long polls", step: func(p *program) { p.start(p.poisson(10), "poll", "select", 5) }},
+		{name: "a websocket ramp with turnover", step: func(p *program) {
+			for range p.poisson(float64(min(p.now, 60))) {
+				p.start(1, "socket", "IO wait", 10+p.rnd.IntN(20))
+			}
+		}},
+		{name: "a traffic ramp", step: func(p *program) {
+			for range p.poisson(float64(p.now)) {
+				p.start(1, "call", "select", 1+p.rnd.IntN(3))
+			}
+		}},
+		{name: "a diurnal wave", step: func(p *program) {
+			for range p.poisson(10 * (1 + math.Sin(float64(p.now)/20))) {
+				p.start(1, "session", "IO wait", 8+p.rnd.IntN(8))
+			}
+		}},
+		{name: "a batch that waits behind a lock", step: func(p *program) {
+			if p.now%15 == 0 {
+				p.start(40, "batch", "sync.Mutex.Lock", 12)
+			}
+		}},
+		{name: "autoscaled workers", step: func(p *program) {
+			if p.now%20 == 0 && p.now < 100 {
+				p.start(4, "scaled", "chan receive", 70)
+			}
+		}},
+		{name: "back-pressure", step: func(p *program) {
+			for range p.poisson(5) {
+				p.start(1, "producer", "chan send", 1+p.rnd.IntN(6))
+			}
+		}},
+		{name: "deploy warm-up", step: func(p *program) {
+			p.start(p.poisson(20*math.Exp(-float64(p.now)/6)), "warm", "chan receive", forEver)
+		}},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			var delays []int
+			for seed := range uint64(10) {
+				p := &program{rnd: rand.New(rand.NewPCG(seed, 7)), died: map[int64]int{}}
+				limit := 150
+				if r.leak {
+					limit = r.windows
+					if limit == 0 {
+						limit = 40
+					}
+				}
+				at, fn := p.run(limit, func(p *program) { traffic(p); r.step(p) })
+				switch {
+				case r.leak && (at < 0 || fn != "example.com/shop.leak"):
+					t.Errorf("seed %d: found %q in window %d", seed, fn, at)
+				case !r.leak && at >= 0:
+					t.Errorf("seed %d: flagged %s in window %d", seed, fn, at)
+				}
+				delays = append(delays, at)
+			}
+			t.Logf("found in windows %v", delays)
+		})
+	}
+}
+
+func TestWatchReportsALeakOnceAndWhenItDoubles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var (
+			got      []Suspect
+			watching sync.WaitGroup
+			leaked   = make(chan bool)
+			begin    = time.Now()
+		)
+		watching.Go(func() {
+			if err := Watch(ctx, Config{MaxPause: time.Second}, func(s Suspect) { got = append(got, s) }); err != nil {
+				t.Error(err)
+			}
+		})
+		for range 60 {
+			go send(leaked)
+			time.Sleep(time.Minute)
+		}
+		cancel()
+		watching.Wait()
+		for range 60 {
+			<-leaked
+		}
+		if len(got) < 2 || len(got) > 4 {
+			t.Fatalf("got %d reports: %v", len(got), got)
+		}
+		s := got[0]
+		const pkg = "github.com/loadline-go/loadline/leakcheck."
+		if s.Function != pkg+"send" || !strings.Contains(s.File, "watch_test.go") || s.Line == 0 || s.State != "chan send" ||
+			!strings.HasPrefix(s.Creator, pkg+"TestWatchReports") || s.CreatorLine == 0 || !strings.Contains(s.Stack, pkg+"send") {
+			t.Errorf("got %+v", s)
+		}
+		if math.Abs(s.PerHour-60) > 6 {
+			t.Errorf("grows by %v an hour, want 60", s.PerHour)
+		}
+		if !strings.HasPrefix(s.String(), fmt.Sprintf("%d goroutines [chan send] in %ssend", s.Count, pkg)) {
+			t.Errorf("printed as %s", s)
+		}
+		if d := s.Since.Sub(begin); d > 2*time.Minute {
+			t.Errorf("first seen after %v", d)
+		}
+		if got[1].Count < 2*s.Count {
+			t.Errorf("reported again at %d after %d", got[1].Count, s.Count)
+		}
+	})
+}
+
+func send(c chan bool) { c <- true }
+
+func TestWatchIgnoresByFunction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+		defer cancel()
+		c := make(chan bool)
+		go func() {
+			for ctx.Err() == nil {
+				go send(c)
+				time.Sleep(time.Minute)
+			}
+		}()
+		config := Config{Ignore: []string{"github.com/loadline-go/loadline/leakcheck.send"}, MaxPause: time.Second}
+		if err := Watch(ctx, config, func(s Suspect) { t.Errorf("reported %v", s) }); err != nil {
+			t.Error(err)
+		}
+		for {
+			select {
+			case <-c:
+				continue
+			case <-time.After(2 * time.Minute):
+			}
+			break
+		}
+	})
+}
+
+func TestWatchSaysWhenItDoesNotLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+		defer cancel()
+		var told []error
+		config := Config{MaxPause: time.Nanosecond, Unknown: func(err error) { told = append(told, err) }}
+		if err := Watch(ctx, config, func(s Suspect) { t.Errorf("reported %v", s) }); err != nil {
+			t.Error(err)
+		}
+		if len(told) != 2 || !strings.Contains(told[0].Error(), "more than Config.MaxPause 1ns") {
+			t.Errorf("told %v", told)
+		}
+	})
+}
+
+func TestWatchKeepsToItsPauseBudget(t *testing.T) {
+	for _, tt := range []struct {
+		goroutines int
+		want       time.Duration // between readings of 10 µs per goroutine
+	}{
+		{10, time.Minute},
+		{100, time.Minute},
+		{500, 5 * time.Minute},
+		{1000, 10 * time.Minute},
+	} {
+		w := watcher{config: Config{}.withDefaults(), perGoroutine: 10 * time.Microsecond}
+		if got := w.next(tt.goroutines); got != tt.want {
+			t.Errorf("%d goroutines: next reading in %v, want %v", tt.goroutines, got, tt.want)
+		}
+	}
+	w := watcher{perGoroutine: 10 * time.Microsecond}
+	w.measure(100*time.Millisecond, 1000)
+	if w.perGoroutine != 100*time.Microsecond {
+		t.Errorf("a slow reading was measured as %v each", w.perGoroutine)
+	}
+	w.measure(time.Millisecond, 1000)
+	if w.perGoroutine != 90*time.Microsecond {
+		t.Errorf("a fast reading after it was measured as %v each", w.perGoroutine)
+	}
+}
+
+func TestWatchRefusesAConfigThatCannotWork(t *testing.T) {
+	err := Watch(context.Background(), Config{Interval: -1, MaxPause: -1}, nil)
+	if err == nil || !strings.Contains(err.Error(), "Config.Interval: -1ns is negative") || !strings.Contains(err.Error(), "Config.MaxPause") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDetectorForgetsSitesThatEnd(t *testing.T) {
+	p := &program{rnd: rand.New(rand.NewPCG(1, 7)), died: map[int64]int{}}
+	var d detector
+	for p.now = range 50 {
+		p.alive = nil
+		p.start(maxSites/10, fmt.Sprint("site", p.now), "select", 1)
+		for i, g := range p.alive {
+			g.creator.fn += fmt.Sprint(i) // a site each
+		}
+		d.observe(p.alive)
+		if len(d.sites) > maxSites {
+			t.Fatalf("remembers %d sites", len(d.sites))
+		}
+	}
+	for range 5 {
+		d.observe(nil)
+	}
+	if len(d.sites) != 0 {
+		t.Errorf("remembers %d sites of a program without goroutines", len(d.sites))
+	}
+}
