@@ -48,11 +48,6 @@ func propagator() propagation.TextMapPropagator {
 type carrier[M ~map[string]V, V any] struct{ m M }
 
 func (c carrier[M, V]) Set(key, value string) {
-	switch v := any(&c.m).(type) {
-	case *map[string]string:
-		(*v)[key] = value
-		return
-	}
 	var zero V
 	var boxed any = value
 	switch any(&zero).(type) {
