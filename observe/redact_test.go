@@ -10,7 +10,7 @@ func TestRedactURL(t *testing.T) {
 	for _, c := range []struct{ raw, want string }{
 		{"http://host/path?a=1&b=2", "http://host/path?a=1&b=2"},
 		{"https://user:pw@host/", "https://REDACTED:REDACTED@host/"},
-		{"https://token@host/", "https://REDACTED:REDACTED@host/"},
+		{"https://token@host/", "https://REDACTED@host/"},
 		{"https://host/#access_token=secret", "https://host/"},
 		{"https://host/?X-Amz-Signature=secret&x=1", "https://host/?X-Amz-Signature=REDACTED&x=1"},
 		{"https://host/?X-Goog-Signature=secret", "https://host/?X-Goog-Signature=REDACTED"},
