@@ -2,6 +2,7 @@ package runtimemetrics
 
 import (
 	"math"
+	"runtime/debug"
 	"runtime/metrics"
 	"testing"
 	"time"
@@ -137,11 +138,15 @@ func TestCounterThatBeganAnewSaysNothing(t *testing.T) {
 }
 
 func TestRuntimeWaysToSayNoLimitAreNotFigures(t *testing.T) {
-	r := newReader(false)
-	var s Snapshot
-	r.read(&s, true)
-	if Known(s.Memory.Limit) && s.Memory.Limit > 1<<60 {
-		t.Errorf("no GOMEMLIMIT reads as %v", s.Memory.Limit)
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64))
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	if s := Read(); Known(s.Memory.Limit) || Known(s.GC.Percent) {
+		t.Errorf("no GOMEMLIMIT reads as %v, GOGC=off as %v", s.Memory.Limit, s.GC.Percent)
+	}
+	debug.SetMemoryLimit(1 << 40)
+	debug.SetGCPercent(75)
+	if s := Read(); s.Memory.Limit != 1<<40 || s.GC.Percent != 75 {
+		t.Errorf("a GOMEMLIMIT of 1 TiB reads as %v, GOGC=75 as %v", s.Memory.Limit, s.GC.Percent)
 	}
 }
 
