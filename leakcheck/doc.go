@@ -37,8 +37,8 @@
 //
 // # Cost
 //
-// A clean test pays for two tracebacks and one goroutine profile: half a
-// millisecond with ten goroutines alive, 1.5 ms with a hundred, 40 ms with a
+// A clean test pays for two tracebacks and one goroutine profile: under a
+// millisecond with ten goroutines alive, a few with a hundred, some 20 with a
 // thousand (BenchmarkVerify, two cores). A Watch stops the program for about
 // 10 µs per goroutine and window, and keeps to a budget.
 package leakcheck

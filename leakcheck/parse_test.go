@@ -111,7 +111,7 @@ func TestProfilesOfBothGoVersionsAreRead(t *testing.T) {
 func TestTruncatedSourcesAreErrors(t *testing.T) {
 	for path, text := range recordings(t, "stack-*.txt") {
 		whole, _ := parseTraceback(text)
-		for cut := 0; cut < len(text); cut += 1 + cut%7 {
+		for cut := 0; cut < len(text); cut += 1 + cut%19 {
 			gs, err := parseTraceback(text[:cut])
 			// Cut between two lines of a stack, or after a goroutine, the
 			// rest is a valid traceback of fewer goroutines: readTraceback
