@@ -473,5 +473,13 @@ func nativeScenarios() []Scenario {
 				native(schedWait, instanceOf("a"), 6000), cpu("a", 0.8),
 				native(calls, instanceOf("a")+`, dependency="redis", operation="get", error_type="timeout"`, 60)),
 			Fires: []string{"HTTPRouteErrorsCritical", "HTTPRouteLatencyP99High", "GoSchedulerLatencyCritical", "DependencyErrorsHigh", "DependencyLatencyHigh"}},
+		// Six failures in five minutes on each side; added up they would be twelve,
+		// and ten are enough.
+		{Name: "native and classic histograms of the same few failures", At: "30m", Native: true,
+			Series: together(native(serverRequests, labels+`"500"`, 1.2), classic(serverRequests, labels+`"500"`, 1.2, 2.5, requestBounds...)),
+			Silent: []string{"HTTPRouteErrorsHigh", "HTTPRouteErrorsCritical", "HTTPRouteLatencyP99High"}},
+		{Name: "native and classic histograms of the same slow requests", At: "30m", Native: true,
+			Series: together(native(serverRequests, labels+`"200"`, 60), classic(serverRequests, labels+`"200"`, 60, 2.5, requestBounds...)),
+			Fires:  []string{"HTTPRouteLatencyP99High"}, Silent: []string{"HTTPRouteErrorsHigh"}},
 	}
 }
