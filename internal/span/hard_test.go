@@ -11,6 +11,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -172,5 +173,33 @@ func TestTheClockMayBeSetWhileASpanRuns(t *testing.T) {
 	s.Finish(Outcome{})
 	if got := arrived()[0]; got.EndTime.IsZero() {
 		t.Errorf("%v to %v", got.StartTime, got.EndTime)
+	}
+}
+
+func TestADiscardedSpanNeverWas(t *testing.T) {
+	for _, sampler := range []sdktrace.Sampler{sdktrace.AlwaysSample(), refuse()} {
+		ended := 0
+		p, arrived := provider(t, Settings{Sampler: sampler, OnEnd: func(*Span) { ended++ }})
+		root := p.Start(context.Background(), Options{Name: "root"})
+		p.Start(root, Options{Name: "first"}).Finish(Outcome{})
+		skipped := p.Start(root, Options{Name: "skipped"})
+		last := p.Start(root, Options{Name: "last"})
+		skipped.Discard()
+		skipped.Discard()
+		skipped.Finish(Outcome{Failed: true})
+		last.Finish(Outcome{})
+		root.Finish(Outcome{Failed: true})
+		if !root.Exported() {
+			t.Error("the root does not say that it is exported")
+		}
+		alone := p.Start(context.Background(), Options{Name: "alone"})
+		alone.Discard()
+		got := arrived()
+		if len(got) != 3 || ended != 3 || root.ChildSpanCount() != 2 {
+			t.Errorf("%d arrived, %d ended, %d children", len(got), ended, root.ChildSpanCount())
+		}
+		if live := p.Stats().Live; live != 0 {
+			t.Errorf("%d families stay", live)
+		}
 	}
 }

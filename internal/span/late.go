@@ -123,12 +123,16 @@ func (l *late) spend() bool {
 }
 
 func (l *late) pace(route string) *pace {
-	if w := (*l.routes.Load())[route]; w != nil {
+	old := *l.routes.Load()
+	if w := old[route]; w != nil {
 		return w
+	}
+	if len(old) >= maxRoutes { // without the lock: from here on every unknown route comes this way
+		return &l.rest
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	old := *l.routes.Load()
+	old = *l.routes.Load()
 	if w := old[route]; w != nil {
 		return w
 	}

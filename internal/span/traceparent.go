@@ -42,7 +42,9 @@ func traceparentOf(h http.Header) (c trace.SpanContextConfig, ok bool) {
 }
 
 func parseTraceparent(v string) (c trace.SpanContextConfig, ok bool) {
-	v = strings.Trim(v, " \t")
+	if len(v) != traceparentLen {
+		v = strings.Trim(v, " \t")
+	}
 	if len(v) < traceparentLen || v[2] != '-' || v[35] != '-' || v[52] != '-' {
 		return c, false
 	}
@@ -67,25 +69,25 @@ func parseTraceparent(v string) (c trace.SpanContextConfig, ok bool) {
 
 // unhex decodes lower-case hex; the specification allows no other.
 func unhex(dst []byte, src string) bool {
+	bad := byte(0)
 	for i := range dst {
-		hi, lo := nibble(src[2*i]), nibble(src[2*i+1])
-		if hi|lo > 15 {
-			return false
-		}
+		hi, lo := nibbles[src[2*i]], nibbles[src[2*i+1]]
+		bad |= hi | lo
 		dst[i] = hi<<4 | lo
 	}
-	return true
+	return bad <= 15
 }
 
-func nibble(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
+// nibbles maps a digit to its value and anything else to 0xff.
+var nibbles = func() (t [256]byte) {
+	for i := range t {
+		t[i] = 0xff
 	}
-	return 0xff
-}
+	for i, c := range []byte("0123456789abcdef") {
+		t[c] = byte(i)
+	}
+	return t
+}()
 
 // readTracestate joins the headers and drops a member that repeats a key further left, which is the newer one. It
 // returns an empty state when a member is malformed or there are too many. The usual state, one header without spaces
