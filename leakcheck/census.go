@@ -18,13 +18,15 @@ type census struct {
 	owner map[*goroutine]string
 	// reported has the label of the test that was blamed for a goroutine.
 	reported map[int64]string
+	// relabelled are those that have labels, but not ours.
+	relabelled map[*goroutine]bool
 	// watches are the tests that the census knows of, the past ones first.
 	watches []*watch
 	err     error // goroutines may be missing
 }
 
 func newCensus(gs []goroutine, rs []record, watches []*watch, reported map[int64]string) *census {
-	c := &census{byID: map[int64]*goroutine{}, owner: map[*goroutine]string{}, watches: watches, reported: reported}
+	c := &census{byID: map[int64]*goroutine{}, owner: map[*goroutine]string{}, relabelled: map[*goroutine]bool{}, watches: watches, reported: reported}
 	for i := range gs {
 		c.all = append(c.all, &gs[i])
 		c.byID[gs[i].id] = &gs[i]
@@ -51,6 +53,7 @@ type ledger map[string]*entry
 
 type entry struct {
 	left   map[string]int
+	other  int // of left[""], how many have other labels
 	frames []frame
 }
 
@@ -62,6 +65,9 @@ func newLedger(rs []record) ledger {
 			l[key] = &entry{left: map[string]int{}, frames: rec.frames}
 		}
 		l[key].left[rec.labels[labelKey]] += rec.count
+		if rec.labels[labelKey] == "" && len(rec.labels) > 0 {
+			l[key].other += rec.count
+		}
 	}
 	return l
 }
@@ -108,8 +114,12 @@ func (c *census) settleByStack(l ledger) (free, moved []*goroutine) {
 			e.left[label]--
 			if label != "" {
 				c.owner[g] = label
-			} else {
-				free = append(free, g)
+				return
+			}
+			free = append(free, g)
+			if e.other > 0 {
+				e.other--
+				c.relabelled[g] = true
 			}
 		}
 		var open []*goroutine
@@ -196,7 +206,7 @@ func (c *census) settleByDescent(free []*goroutine) {
 				continue
 			}
 			label, ok := c.inherited(g)
-			if !ok {
+			if !ok && c.relabelled[g] {
 				label, ok = c.namedAfter(g)
 			}
 			if ok {
@@ -235,7 +245,8 @@ func (c *census) inherited(g *goroutine) (label string, ok bool) {
 }
 
 // namedAfter returns the one test whose function, or a closure of it, has
-// started g or is g's own function.
+// started g or is g's own function. It is for goroutines that lost the label:
+// those that never had one may be a subtest's without Verify.
 func (c *census) namedAfter(g *goroutine) (label string, ok bool) {
 	var found []*watch
 	for _, w := range c.watches {

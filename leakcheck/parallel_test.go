@@ -120,3 +120,40 @@ func byNumber(a, b string) int {
 	}
 	return strings.Compare(a, b)
 }
+
+// TestMixedChild has subtests that run beside each other, only one of which is
+// under Verify and leaks nothing.
+func TestMixedChild(t *testing.T) {
+	onlyAsChild(t)
+	leaked := make(chan bool, 2)
+	for _, name := range []string{"verified", "other"} {
+		t.Run(name, func(t *testing.T) {
+			if name == "verified" {
+				Config{Patience: 100 * time.Millisecond}.Verify(t)
+				t.Parallel()
+				<-leaked
+				<-leaked
+				return
+			}
+			t.Parallel()
+			go func() { leaked <- true; blockForever() }()
+			ended := make(chan bool)
+			go func() {
+				go func() { leaked <- true; blockForever() }()
+				close(ended)
+			}()
+			<-ended
+		})
+	}
+}
+
+func TestVerifyDoesNotBlameItsTestForAnotherWithoutVerify(t *testing.T) {
+	Verify(t)
+	out, _ := child(t, "TestMixedChild", "-test.parallel=2").CombinedOutput()
+	if !strings.Contains(string(out), "--- PASS: TestMixedChild/verified") || strings.Contains(string(out), "--- FAIL") {
+		t.Errorf("the verified test failed:\n%s", out)
+	}
+	if strings.Count(string(out), "\nleakcheck: TestMixedChild left a goroutine behind") != 2 {
+		t.Errorf("VerifyMain did not report both goroutines of the other:\n%s", out)
+	}
+}
