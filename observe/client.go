@@ -204,6 +204,7 @@ func (c *client) timing(o *outgoing) *timing {
 	// Hosts that share a series by being clipped or mended are without number,
 	// and so are schemes: the cache takes only what has a series of its own.
 	if exact && len(address) <= maxHost && len(port) <= maxPort && utf8.ValidString(u.Host) && (u.Scheme == "http" || u.Scheme == "https") {
+		key.host, key.scheme = strings.Clone(key.host), strings.Clone(key.scheme) // not a part of the URL
 		c.found.add(key, t)
 	}
 	return t

@@ -542,8 +542,8 @@ func TestTransportAllocations(t *testing.T) {
 		sampler sdktrace.Sampler
 		above   float64
 	}{
-		{"not sampled", sdktrace.NeverSample(), 6},
-		{"sampled", sdktrace.AlwaysSample(), 8},
+		{"not sampled", sdktrace.NeverSample(), 5},
+		{"sampled", sdktrace.AlwaysSample(), 7},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			transport := start(t, Config{Tracing: tracing.Config{Sampler: c.sampler, Exporter: discard{}}}).Transport(quick)

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -119,6 +120,11 @@ func TestOperationsAreCounted(t *testing.T) {
 			map[string]uint64{"CONNECT": 1, "PREPARE 42601": 1}},
 		{"panic", "all", map[string][]error{"QueryContext": {panicError("p")}}, func(s *script) { s.query(s.db, 1) },
 			map[string]uint64{"CONNECT": 1, "SELECT panic": 1}},
+		{"nil pointer in an error", "all", map[string][]error{"QueryContext": {(*net.OpError)(nil)}}, func(s *script) {
+			if _, err := s.db.QueryContext(s.ctx, "SELECT 1"); err != error((*net.OpError)(nil)) {
+				s.t.Errorf("the caller got a %T", err)
+			}
+		}, map[string]uint64{"CONNECT": 1, "SELECT _OTHER": 1}},
 		{"canceled", "all", map[string][]error{"QueryContext": {context.Canceled}}, func(s *script) { s.query(s.db, 1) },
 			map[string]uint64{"CONNECT": 1, "SELECT canceled": 1}},
 		{"canceled before", "all", nil, func(s *script) {
@@ -130,7 +136,7 @@ func TestOperationsAreCounted(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := &fake{newConn: fakeConns[c.conn], newStmt: fakeStmts["plain"], fail: c.fail}
-			runScript(f, func(dc driver.Connector) *sql.DB { return tel.OpenDB(dc, c.name) }, t.Context(), c.do)
+			runScript(t, f, func(dc driver.Connector) *sql.DB { return tel.OpenDB(dc, c.name) }, t.Context(), c.do)
 			if got := operations(t, tel, c.name); !maps.Equal(got, c.want) {
 				t.Errorf("got %v, want %v", got, c.want)
 			}

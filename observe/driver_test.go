@@ -339,6 +339,7 @@ var errBoom = errors.New("boom")
 
 // script runs statements against a database and writes down what it sees.
 type script struct {
+	t    testing.TB
 	ctx  context.Context
 	db   *sql.DB
 	seen []string
@@ -411,9 +412,9 @@ func (s *script) everything() {
 	}
 }
 
-// run returns what a script saw, and what the driver was asked for.
-func runScript(f *fake, open func(driver.Connector) *sql.DB, ctx context.Context, do func(*script)) (seen []string) {
-	s := &script{ctx: ctx, db: open(f)}
+// runScript returns what a script saw, and what the driver was asked for.
+func runScript(t testing.TB, f *fake, open func(driver.Connector) *sql.DB, ctx context.Context, do func(*script)) (seen []string) {
+	s := &script{t: t, ctx: ctx, db: open(f)}
 	s.db.SetMaxOpenConns(1)
 	func() {
 		defer func() {
@@ -509,7 +510,7 @@ func TestDriversBehaveAsWithoutLoadline(t *testing.T) {
 						if arrange != nil {
 							arrange(f)
 						}
-						return runScript(f, open, ctx, do)
+						return runScript(t, f, open, ctx, do)
 					}
 					want, got := run(sql.OpenDB), run(watched)
 					if i := firstDifference(got, want); i >= 0 {

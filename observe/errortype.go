@@ -71,7 +71,12 @@ func errorType(err error) (class string) {
 }
 
 // databaseCode returns the code that a database server gave an error, or "".
-func databaseCode(err error) string {
+func databaseCode(err error) (code string) {
+	defer func() {
+		if recover() != nil {
+			code = "" // see errorType
+		}
+	}()
 	var (
 		state  interface{ SQLState() string }      // pgx, lib/pq
 		number interface{ SQLErrorNumber() int32 } // go-mssqldb
