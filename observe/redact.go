@@ -6,6 +6,9 @@ import (
 	"github.com/loadline-go/loadline/internal/span"
 )
 
+// redacted stands in place of a secret.
+const redacted = "REDACTED"
+
 // redactQuery replaces the values of secret parameters.
 func redactQuery(raw string) string { return span.Redactor{}.Query(raw) }
 
