@@ -21,12 +21,13 @@ import (
 // subtest with a Verify of its own takes the blame from its parent. Where
 // pprof.Do has replaced the label, a goroutine belongs to the test of its
 // parent, else to the one whose function created it, else, if the test did
-// not run in parallel with others, to the test during which it appeared.
+// not run in parallel with others, to the test during which it appeared. What
+// is still nobody's is left to VerifyMain; under GODEBUG=tracebackancestors=10
+// the runtime tells the grandparents too, and less is.
 //
-// A check that finds nothing takes as long as two tracebacks of all
-// goroutines, well under a millisecond for a hundred. One that finds something
-// waits for it to end as [Config.Patience] says; where the runtime proves the
-// leak, it does not wait.
+// A check that finds nothing does not wait. One that finds something waits for
+// it to end as [Config.Patience] says; where the runtime proves the leak, it
+// does not wait either.
 //
 // In a synctest bubble call Verify inside the bubble; it then waits in the
 // bubble's time.

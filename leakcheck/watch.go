@@ -53,7 +53,9 @@ func (s Suspect) String() string {
 // longer. While a single reading would exceed it, none is taken, and
 // [Config.Unknown] is told.
 //
-// A process may have any number of Watches, each with its own readings.
+// Watch never asks the runtime for proof, which may end the process (see
+// [Config.NoProof]). A process may have any number of Watches, each with its
+// own readings. A nil report is told nothing.
 func Watch(ctx context.Context, c Config, report func(Suspect)) error {
 	if err := c.validate(); err != nil {
 		return fmt.Errorf("leakcheck: %w", err)
@@ -160,7 +162,7 @@ func (w *watcher) observe(gs []goroutine) {
 	maps.DeleteFunc(w.reported, func(key string, _ int) bool { return w.detector.sites[key] == nil })
 	for _, f := range found {
 		count := len(f.site.born)
-		if last, ok := w.reported[f.key]; ok && count < 2*last || f.site.sample == nil {
+		if last, ok := w.reported[f.key]; ok && count < 2*last || f.site.sample == nil || w.report == nil {
 			continue
 		}
 		w.reported[f.key] = count
