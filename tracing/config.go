@@ -64,8 +64,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Disabled records nothing; contexts still carry the caller's trace. Default: false; OTEL_SDK_DISABLED.
 	Disabled bool
-	// SDKSpans uses the OpenTelemetry SDK's own spans in place of this module's, at their cost and without late sampling.
-	// Default: false; no variable.
+	// SDKSpans uses the OpenTelemetry SDK's own spans in place of this module's, at their cost: without late sampling,
+	// recent traces, redaction and OnEnd. Default: false; no variable.
 	SDKSpans bool
 }
 
@@ -96,11 +96,25 @@ func NewProvider(ctx context.Context, c Config) (*Provider, error) {
 			e.fail("Config.Baggage", errors.New("an empty key"))
 		}
 	}
+	for i, sp := range c.Processors {
+		if sp == nil {
+			e.fail(fmt.Sprintf("Config.Processors[%d]", i), errors.New("nil"))
+		}
+	}
+	if n := c.Late.SpansPerTrace; n < 0 {
+		e.fail("Config.Late.SpansPerTrace", fmt.Errorf("%d is negative", n))
+	}
+	if n := c.Late.Traces; n < 0 {
+		e.fail("Config.Late.Traces", fmt.Errorf("%d is negative", n))
+	}
 	if f := c.Late.Factor; f > 0 && f < 1 {
 		e.fail("Config.Late.Factor", fmt.Errorf("%g is below 1: every request would be slow", f))
 	}
 	if s.Off {
-		return span.New(s), errors.Join(e.errs...)
+		if len(e.errs) > 0 {
+			return nil, errors.Join(e.errs...)
+		}
+		return span.New(s), nil
 	}
 	exporter := e.exporter(ctx, c.Exporter)
 	if len(e.errs) > 0 {

@@ -285,6 +285,46 @@ func TestFlushSaysWhatWasLostAndWhatStillWaits(t *testing.T) {
 	})
 }
 
+func TestImpatientFlushesCostNoSpan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
+		t.Setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
+		t.Setenv("OTEL_BSP_EXPORT_TIMEOUT", "3600000")
+		hang := make(chan struct{})
+		exported := 0
+		p, err := tracing.NewProvider(t.Context(), tracing.Config{Logger: slog.New(slog.DiscardHandler), Exporter: broken{func(context.Context) error {
+			<-hang
+			exported++
+			return nil
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 { // each would leave a mark in the queue
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, s := p.Tracer("test").Start(t.Context(), "work")
+			s.End()
+			if err := p.Flush(ctx); err == nil {
+				t.Error("nothing was sent, yet flush is content")
+			}
+			cancel()
+		}
+		if e := p.Stats().Exporters[0]; e.Queued != 8 || e.Dropped["queue_full"] != 12 {
+			t.Errorf("%+v", e)
+		}
+		close(hang)
+		if err := p.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if e := p.Stats().Exporters[0]; e.Queued != 0 || e.Exported != 8 || exported != 8 {
+			t.Errorf("%d exported: %+v", exported, e)
+		}
+		if err := p.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // stuck is a user's processor that listens to nobody.
 type stuck struct{ wait chan struct{} }
 

@@ -85,12 +85,14 @@ func TestEveryBadVariableIsNamedOnce(t *testing.T) {
 	for k, v := range bad {
 		t.Setenv(k, v)
 	}
-	_, err := tracing.NewProvider(t.Context(), tracing.Config{Late: tracing.Late{Factor: 0.5}, Baggage: []string{""}})
+	_, err := tracing.NewProvider(t.Context(), tracing.Config{
+		Late: tracing.Late{Factor: 0.5, Traces: -1, SpansPerTrace: -1}, Baggage: []string{""}, Processors: []sdktrace.SpanProcessor{nil},
+	})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	lines := strings.Split(err.Error(), "\n")
-	if len(lines) != len(bad)+2 {
+	if len(lines) != len(bad)+5 {
 		t.Errorf("%d lines:\n%v", len(lines), err)
 	}
 	for k := range bad {

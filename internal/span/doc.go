@@ -2,7 +2,7 @@
 // once, and the provider that begins, ends and hands it on.
 //
 //	var s span.Span                                   // by value, inside the caller's own allocation
-//	p.Begin(&s, r.Context(), span.Options{Name: "GET", Kind: trace.SpanKindServer, Remote: span.ParseTraceparent(r.Header)})
+//	p.Begin(&s, r.Context(), span.Options{Name: "GET", Kind: trace.SpanKindServer, Header: r.Header})
 //	next.ServeHTTP(w, r.WithContext(&s))
 //	s.Finish(span.Outcome{End: time.Now(), Failed: status >= 500, Route: route})
 //

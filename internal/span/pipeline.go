@@ -46,7 +46,7 @@ type pipeline struct {
 	log    func(msg string, args ...any)
 	kill   context.CancelFunc
 	killed context.Context
-	flush  sync.Mutex // one flush at a time: each takes a place in the processor's queue
+	flush  chan struct{} // holds the one flush under way: each takes a place in the processor's queue
 
 	mu       sync.Mutex
 	closed   bool // nothing is admitted
@@ -67,9 +67,10 @@ func newPipeline(e Exporter, log func(string, ...any)) *pipeline {
 	if e.Timeout <= 0 {
 		e.Timeout = sdktrace.DefaultExportTimeout * time.Millisecond
 	}
-	l := &pipeline{name: e.Name, queue: e.Queue, limit: e.Timeout, next: e.SpanExporter, log: log, dropped: make(map[string]int64)}
+	l := &pipeline{name: e.Name, queue: e.Queue, limit: e.Timeout, next: e.SpanExporter, log: log,
+		flush: make(chan struct{}, 1), dropped: make(map[string]int64)}
 	l.killed, l.kill = context.WithCancel(context.Background())
-	// Two places more than are admitted, for the mark that a flush puts into the queue.
+	// Two places more than are admitted, for the mark that the one flush at a time puts into the queue.
 	l.bsp = sdktrace.NewBatchSpanProcessor(l.exporter(), sdktrace.WithMaxQueueSize(e.Queue+2))
 	return l
 }
@@ -203,12 +204,10 @@ func rejected(err error, n int) int {
 
 // ForceFlush sends what waits. It returns an error that counts the spans lost meanwhile or still waiting.
 func (l *pipeline) ForceFlush(ctx context.Context) error {
-	l.flush.Lock()
-	defer l.flush.Unlock()
 	l.mu.Lock()
 	before := l.dropped[reasonFailed]
 	l.mu.Unlock()
-	err := l.bsp.ForceFlush(ctx)
+	err := l.flushOnce(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n := l.dropped[reasonFailed] - before; n > 0 {
@@ -218,6 +217,27 @@ func (l *pipeline) ForceFlush(ctx context.Context) error {
 		return fmt.Errorf("exporter %s: %d spans still wait to be sent: %w", l.name, l.waiting, err)
 	}
 	return nil
+}
+
+// flushOnce has the processor flush, after a flush that is under way. When ctx ends first, the flush goes on.
+func (l *pipeline) flushOnce(ctx context.Context) error {
+	select {
+	case l.flush <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := l.bsp.ForceFlush(l.killed)
+		<-l.flush
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Shutdown sends what waits within ctx and counts the rest as dropped.
