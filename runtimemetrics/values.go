@@ -8,6 +8,7 @@ import "math"
 var unknown = math.NaN()
 
 // Known reports whether a figure was measured: it is neither NaN nor infinite.
+// Mind that encoding/json refuses NaN: leave out what is not known.
 func Known(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // grown returns how much a counter grew. A counter that went down began anew
