@@ -75,6 +75,11 @@ type Config struct {
 	// Default: nothing is sent anywhere. Variables: OTEL_TRACES_*, OTEL_EXPORTER_OTLP_*, OTEL_BSP_*.
 	Tracing tracing.Config
 
+	// Redact names further secrets: attributes of log records and parameters of
+	// URLs, in any case, whose values never leave the process.
+	// Default: the usual names of tokens, keys and passwords, in URLs only.
+	Redact []string
+
 	// Logger takes Loadline's own records, a few in a service's life.
 	// Default: slog.Default() at the time of each record.
 	Logger *slog.Logger

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,8 +17,11 @@ import (
 // LogHandler returns a handler that passes every record on to next and adds
 // trace_id and span_id, at the top level under any WithGroup, to records
 // logged with the context of a request: slog.InfoContext(ctx, ...), not
-// slog.Info(...), which has no context to read. Records are counted by level
-// in observe_log_records_total.
+// slog.Info(...), which has no context to read: code without one logs through a
+// logger that was bound to the request, slog.With("trace_id", tracing.ID(ctx)),
+// or stays without the trace. Records are counted by level in
+// observe_log_records_total, values of the keys in Config.Redact are replaced,
+// and with OTEL_LOGS_EXPORTER=otlp each record is also sent by OTLP.
 //
 // A nil Telemetry returns next as it is, and so does a second LogHandler around
 // the first. LogHandler panics when next is nil.
@@ -31,15 +35,21 @@ func (t *Telemetry) LogHandler(next slog.Handler) slog.Handler {
 	if h, ok := next.(*logHandler); ok && h.counts == t.logCounts {
 		return next
 	}
-	return &logHandler{next: next, counts: t.logCounts}
+	h := &logHandler{next: next, counts: t.logCounts, secrets: t.secrets}
+	if t.logExport != nil {
+		h.export = t.logExport.handler()
+	}
+	return h
 }
 
 // logHandler keeps groups to itself from the first WithGroup on, since a
 // handler that has opened a group can no longer write outside of it.
 type logHandler struct {
-	next   slog.Handler
-	counts *logCounts
-	groups []logGroup
+	next    slog.Handler
+	export  slog.Handler // the same records by OTLP; nil: not asked for
+	counts  *logCounts
+	secrets map[string]bool // keys whose values are redacted, in lower case
+	groups  []logGroup
 }
 
 type logGroup struct {
@@ -56,8 +66,14 @@ func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 		return h
 	}
 	g := *h
+	if len(h.secrets) > 0 {
+		attrs = h.redact(attrs)
+	}
 	if len(h.groups) == 0 {
 		g.next = h.next.WithAttrs(attrs)
+		if h.export != nil {
+			g.export = h.export.WithAttrs(attrs)
+		}
 		return &g
 	}
 	g.groups = slices.Clone(h.groups)
@@ -77,8 +93,11 @@ func (h *logHandler) WithGroup(name string) slog.Handler {
 
 func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	h.counts.add(r.Level)
-	if len(h.groups) > 0 {
+	if len(h.groups) > 0 || len(h.secrets) > 0 {
 		r = h.nest(r)
+	}
+	if h.export != nil {
+		h.export.Handle(ctx, r) // it takes the IDs from ctx; what is lost there is counted
 	}
 	if traceID, spanID := logIDs(ctx); traceID != "" {
 		r = r.Clone()
@@ -87,11 +106,29 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, r)
 }
 
-// nest returns r with its attributes inside the open groups. Empty groups are
-// left to next to leave out, as slog.Handler demands.
+// redact returns attrs with the values of secret keys replaced, also in groups.
+func (h *logHandler) redact(attrs []slog.Attr) []slog.Attr {
+	clean := slices.Clone(attrs)
+	for i, a := range clean {
+		v := a.Value.Resolve()
+		switch {
+		case h.secrets[strings.ToLower(a.Key)]:
+			clean[i].Value = slog.StringValue(redacted)
+		case v.Kind() == slog.KindGroup:
+			clean[i].Value = slog.GroupValue(h.redact(v.Group())...)
+		}
+	}
+	return clean
+}
+
+// nest returns r without secrets and with its attributes inside the open
+// groups. Empty groups are left to next to leave out, as slog.Handler demands.
 func (h *logHandler) nest(r slog.Record) slog.Record {
 	var inner []slog.Attr
 	r.Attrs(func(a slog.Attr) bool { inner = append(inner, a); return true })
+	if len(h.secrets) > 0 {
+		inner = h.redact(inner)
+	}
 	for _, g := range slices.Backward(h.groups) {
 		inner = []slog.Attr{{Key: g.name, Value: slog.GroupValue(slices.Concat(g.attrs, inner)...)}}
 	}

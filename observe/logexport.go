@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 
 	"go.opentelemetry.io/contrib/bridges/otelslog"
@@ -31,52 +30,41 @@ type logExport struct {
 	closed  bool
 }
 
-// newLogExport returns nil when logs are not asked for.
-func newLogExport(ctx context.Context, t *Telemetry) (*logExport, error) {
-	push := false
-	for name := range strings.SplitSeq(os.Getenv("OTEL_LOGS_EXPORTER"), ",") {
-		switch strings.TrimSpace(name) {
-		case "", "none":
-		case "otlp":
-			push = true
-		default:
-			return nil, fmt.Errorf("OTEL_LOGS_EXPORTER: %q: want otlp or none; LogHandler's own handler prints", clip(name, 80))
-		}
+// logExporter returns the OTLP exporter that OTEL_LOGS_EXPORTER asks for, or nil.
+func logExporter(ctx context.Context) (sdklog.Exporter, error) {
+	p, err := pushOf("LOGS", nil, []string{"OTEL_BLRP_MAX_QUEUE_SIZE", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "OTEL_BLRP_SCHEDULE_DELAY", "OTEL_BLRP_EXPORT_TIMEOUT"})
+	switch {
+	case err != nil || !p.wanted:
+		return nil, err
+	case p.grpc:
+		return otlploggrpc.New(ctx)
 	}
-	if !push || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
-		return nil, nil
-	}
-	l := &logExport{tel: t, queue: 2048} // the default of OTEL_BLRP_MAX_QUEUE_SIZE
-	if s := os.Getenv("OTEL_BLRP_MAX_QUEUE_SIZE"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n <= 0 {
-			return nil, fmt.Errorf("OTEL_BLRP_MAX_QUEUE_SIZE: %q: want a number above 0", clip(s, 80))
-		}
-		l.queue = n
-	}
-	var err error
-	switch protocol := or(os.Getenv("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")); protocol {
-	case "", "http/protobuf":
-		l.next, err = otlploghttp.New(ctx)
-	case "grpc":
-		l.next, err = otlploggrpc.New(ctx)
-	default:
-		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL: %q: want http/protobuf or grpc", clip(protocol, 80))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("OTEL_LOGS_EXPORTER: otlp: %w", err)
-	}
-	l.begin()
-	return l, nil
+	return otlploghttp.New(ctx)
 }
 
-func (l *logExport) begin() {
+// begin makes the provider; end ends it, and next with it.
+func (l *logExport) begin(t *Telemetry) {
+	l.tel, l.queue = t, 2048 // the default of OTEL_BLRP_MAX_QUEUE_SIZE
+	if n, err := strconv.Atoi(os.Getenv("OTEL_BLRP_MAX_QUEUE_SIZE")); err == nil {
+		l.queue = n
+	}
 	// Zeros: every reason is there before the first loss.
 	for _, reason := range []string{"queue_full", "export_failed", "shutdown"} {
-		l.tel.losses.add("logs", reason, 0)
+		t.losses.add("logs", reason, 0)
 	}
 	l.batch = sdklog.NewBatchProcessor((*countedLogs)(l), sdklog.WithMaxQueueSize(l.queue))
-	l.provider = sdklog.NewLoggerProvider(sdklog.WithProcessor(l), sdklog.WithResource(l.tel.provider.Resource()))
+	l.provider = sdklog.NewLoggerProvider(sdklog.WithProcessor(l), sdklog.WithResource(t.provider.Resource()))
+	t.logExport = l
+}
+
+func (l *logExport) end(ctx context.Context) error {
+	switch {
+	case l.provider != nil:
+		return l.provider.Shutdown(ctx)
+	case l.next != nil:
+		return l.next.Shutdown(ctx)
+	}
+	return nil
 }
 
 func (l *logExport) handler() slog.Handler {

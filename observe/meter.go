@@ -1,14 +1,10 @@
 package observe
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -96,48 +92,14 @@ func secondsOf(name string) []float64 {
 	return requestSeconds
 }
 
-// metricExporter returns the OTLP exporter that OTEL_METRICS_EXPORTER asks
-// for, or nil. Unset means none, other than the specification says: who sets
-// an endpoint for traces and is scraped would get every metric twice.
+// metricExporter returns the OTLP exporter that OTEL_METRICS_EXPORTER asks for, or nil.
 func metricExporter(ctx context.Context) (sdkmetric.Exporter, error) {
-	const which = "OTEL_METRICS_EXPORTER"
-	var errs []error
-	push := false
-	for name := range strings.SplitSeq(os.Getenv(which), ",") {
-		switch strings.TrimSpace(name) {
-		case "", "none", "prometheus": // the scrape is always there
-		case "otlp":
-			push = true
-		default:
-			errs = append(errs, fmt.Errorf("%s: %q is neither otlp nor prometheus nor none", which, clip(name, 80)))
-		}
-	}
-	if !push || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
-		return nil, errors.Join(errs...)
-	}
-	// The exporter and its reader would ignore a bad value.
-	for _, name := range []string{"OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT"} {
-		if v := os.Getenv(name); v != "" {
-			if ms, err := strconv.Atoi(v); err != nil || ms <= 0 {
-				errs = append(errs, fmt.Errorf("%s: %q is not a number of milliseconds above 0", name, clip(v, 80)))
-			}
-		}
-	}
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"} {
-		if v := os.Getenv(name); v != "" {
-			if u, err := url.Parse(v); err != nil || u.Scheme == "" || u.Host == "" && u.Scheme != "unix" {
-				errs = append(errs, fmt.Errorf("%s: %q is not a URL with a host", name, clip(v, 80)))
-			}
-		}
-	}
-	protocol := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf")
-	if protocol != "http/protobuf" && protocol != "grpc" {
-		errs = append(errs, fmt.Errorf("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: %q is neither http/protobuf nor grpc", clip(protocol, 80)))
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	if protocol == "grpc" {
+	// The scrape, which "prometheus" asks for, is always there.
+	p, err := pushOf("METRICS", []string{"prometheus"}, []string{"OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT"})
+	switch {
+	case err != nil || !p.wanted:
+		return nil, err
+	case p.grpc:
 		return otlpmetricgrpc.New(ctx)
 	}
 	return otlpmetrichttp.New(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,9 @@ type Telemetry struct {
 	dependencies     *dependencies
 	pools            *pools
 	logCounts        *logCounts
+	logExport        *logExport // nil: not asked for
+	flushMetrics     func(context.Context) error
+	secrets          map[string]bool
 	losses           *losses
 	quiet            onceAMinute
 
@@ -79,9 +83,12 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		}
 	}()
 
-	// Metrics begin before traces, to end after them: the last ones tell what
-	// spans were lost at the end.
-	third := &thirdParty{}
+	// Logs and metrics begin before traces, to end after them: the last ones
+	// tell what spans were lost at the end.
+	logs, third := &logExport{}, &thirdParty{}
+	t.begun("logs", logs.end)
+	logs.next, err = logExporter(ctx)
+	wrong = errors.Join(wrong, err)
 	t.begun("metrics", third.shutdown)
 	third.push, err = metricExporter(ctx)
 	wrong = errors.Join(wrong, err)
@@ -100,6 +107,14 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	t.scope = t.provider.Scope(scopeName)
 	if err := third.begin(t); err != nil {
 		return nil, err
+	}
+	t.flushMetrics = third.provider.ForceFlush
+	if logs.next != nil {
+		logs.begin(t)
+	}
+	t.secrets = make(map[string]bool, len(config.Redact))
+	for _, key := range config.Redact {
+		t.secrets[strings.ToLower(key)] = true
 	}
 
 	t.health = newHealth(t.metrics)
@@ -228,6 +243,23 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return errors.New("observe: Shutdown: the call before has not ended yet")
 	}
+}
+
+// Flush sends what telemetry waits, for a process that may be frozen between
+// requests, as in AWS Lambda; it ends when ctx does and returns what could not
+// be sent. A nil Telemetry returns nil.
+func (t *Telemetry) Flush(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	errs := []error{t.provider.Flush(ctx), t.flushMetrics(ctx)}
+	if t.logExport != nil {
+		errs = append(errs, t.logExport.provider.ForceFlush(ctx))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("observe: Flush: %w", err)
+	}
+	return nil
 }
 
 // Registry returns the registry that /metrics serves, for collectors of the
