@@ -16,7 +16,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -349,4 +352,49 @@ func TestAProcessorThatHangsIsNotWaitedForBeyondTheTime(t *testing.T) {
 		}
 		close(s.wait)
 	})
+}
+
+func TestTextThatIsNotUTF8CostsNoOtherSpan(t *testing.T) {
+	r := new(receiver)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.taken.Add(r.count(req))
+		answer(w, 0)
+	}))
+	defer server.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
+	p, err := tracing.NewProvider(t.Context(), tracing.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const bad = "a\xff\xfeb"
+	for _, add := range []func(trace.Span){
+		func(trace.Span) {},
+		func(s trace.Span) { s.SetName(bad) },
+		func(s trace.Span) { s.SetStatus(codes.Error, bad) },
+		func(s trace.Span) { s.SetAttributes(attribute.String("k", bad)) },
+		func(s trace.Span) { s.SetAttributes(attribute.String(bad, "v")) },
+		func(s trace.Span) { s.SetAttributes(attribute.StringSlice("k", []string{"a", bad})) },
+		func(s trace.Span) {
+			s.SetAttributes(attribute.KeyValue{Key: "k", Value: attribute.MapValue(attribute.KeyValue{Key: bad, Value: attribute.SliceValue(attribute.StringValue(bad))})})
+		},
+		func(s trace.Span) { s.AddEvent(bad) },
+		func(s trace.Span) { s.AddEvent("e", trace.WithAttributes(attribute.String("k", bad))) },
+		func(s trace.Span) {
+			s.AddLink(trace.Link{SpanContext: s.SpanContext(), Attributes: []attribute.KeyValue{attribute.String("k", bad)}})
+		},
+		func(s trace.Span) {
+			_, s = p.Tracer(bad, trace.WithInstrumentationVersion(bad), trace.WithSchemaURL(bad), trace.WithInstrumentationAttributes(attribute.String("k", bad))).Start(t.Context(), "x")
+			s.End()
+		},
+	} {
+		_, s := p.Tracer("test").Start(t.Context(), "work")
+		add(s)
+		s.End()
+	}
+	if err := p.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := r.taken.Load(); n != 12 {
+		t.Errorf("%d of 12 spans arrived", n)
+	}
 }

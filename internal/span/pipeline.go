@@ -181,7 +181,7 @@ func (l *pipeline) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) (e
 			err = fmt.Errorf("exporter panicked: %v", r)
 		}
 	}()
-	return l.next.ExportSpans(ctx, spans)
+	return l.next.ExportSpans(ctx, mendAll(spans))
 }
 
 func (c *counting) Shutdown(ctx context.Context) error { return c.next.Shutdown(ctx) }

@@ -66,9 +66,10 @@ type Scope struct {
 	sdktrace.ReadWriteSpan // an ended SDK span; see Span.ReadWriteSpan
 	embedded.Tracer
 
-	p   *Provider
-	is  instrumentation.Scope
-	sdk trace.Tracer // SDKSpans
+	p     *Provider
+	is    instrumentation.Scope
+	sound bool         // is is UTF-8
+	sdk   trace.Tracer // SDKSpans
 }
 
 // New makes a Provider. Shutdown frees what it holds.
@@ -145,7 +146,7 @@ func (p *Provider) Scope(name string, opts ...trace.TracerOption) *Scope {
 	if t, ok := p.scopes[is]; ok {
 		return t
 	}
-	t := &Scope{p: p, is: is}
+	t := &Scope{p: p, is: is, sound: soundScope(is)}
 	if p.shell {
 		t.sdk = p.sdk.Tracer(name, opts...)
 	}

@@ -1,0 +1,134 @@
+package span
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/instrumentation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// The OTLP exporters give up a whole batch for one string that is not UTF-8. So such strings are mended before, in
+// copies, on the exporter's goroutine: nothing but the bad bytes is lost.
+
+// mendAll returns spans with every text in UTF-8: the slice itself when they were.
+func mendAll(spans []sdktrace.ReadOnlySpan) []sdktrace.ReadOnlySpan {
+	copied := false
+	for i, s := range spans {
+		r, ok := s.(*record)
+		if !ok || r.sound() {
+			continue
+		}
+		if !copied {
+			spans, copied = slices.Clone(spans), true
+		}
+		spans[i] = r.mend()
+	}
+	return spans
+}
+
+func (r *record) sound() bool {
+	if !utf8.ValidString(r.name) || !utf8.ValidString(r.status.Description) || !soundAttrs(r.attrs) || !r.scope.sound {
+		return false
+	}
+	for i := range r.events {
+		if !utf8.ValidString(r.events[i].Name) || !soundAttrs(r.events[i].Attributes) {
+			return false
+		}
+	}
+	for i := range r.links {
+		if !soundAttrs(r.links[i].Attributes) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *record) mend() *record {
+	c := *r
+	c.name, c.status.Description, c.attrs = mend(c.name), mend(c.status.Description), mendAttrs(c.attrs)
+	c.events = slices.Clone(c.events)
+	for i := range c.events {
+		c.events[i].Name, c.events[i].Attributes = mend(c.events[i].Name), mendAttrs(c.events[i].Attributes)
+	}
+	c.links = slices.Clone(c.links)
+	for i := range c.links {
+		c.links[i].Attributes = mendAttrs(c.links[i].Attributes)
+	}
+	if !c.scope.sound {
+		scope := &Scope{ReadWriteSpan: c.scope.ReadWriteSpan, p: c.scope.p, is: c.scope.is, sound: true}
+		scope.is.Name, scope.is.Version, scope.is.SchemaURL = mend(scope.is.Name), mend(scope.is.Version), mend(scope.is.SchemaURL)
+		scope.is.Attributes = attribute.NewSet(mendAttrs(scope.is.Attributes.ToSlice())...)
+		c.scope = scope
+	}
+	return &c
+}
+
+func soundScope(is instrumentation.Scope) bool {
+	return utf8.ValidString(is.Name) && utf8.ValidString(is.Version) && utf8.ValidString(is.SchemaURL) && soundAttrs(is.Attributes.ToSlice())
+}
+
+func mend(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+func soundAttrs(attrs []attribute.KeyValue) bool {
+	for i := range attrs {
+		if !utf8.ValidString(string(attrs[i].Key)) || !soundValue(&attrs[i].Value) {
+			return false
+		}
+	}
+	return true
+}
+
+func soundValue(v *attribute.Value) bool {
+	switch v.Type() {
+	case attribute.STRING:
+		return utf8.ValidString(v.AsString())
+	case attribute.STRINGSLICE:
+		for _, s := range v.AsStringSlice() {
+			if !utf8.ValidString(s) {
+				return false
+			}
+		}
+	case attribute.SLICE:
+		for _, e := range v.AsSlice() {
+			if !soundValue(&e) {
+				return false
+			}
+		}
+	case attribute.MAP:
+		return soundAttrs(v.AsMap())
+	}
+	return true
+}
+
+func mendAttrs(attrs []attribute.KeyValue) []attribute.KeyValue {
+	attrs = slices.Clone(attrs)
+	for i := range attrs {
+		attrs[i] = attribute.KeyValue{Key: attribute.Key(mend(string(attrs[i].Key))), Value: mendValue(attrs[i].Value)}
+	}
+	return attrs
+}
+
+func mendValue(v attribute.Value) attribute.Value {
+	switch v.Type() {
+	case attribute.STRING:
+		return attribute.StringValue(mend(v.AsString()))
+	case attribute.STRINGSLICE:
+		list := slices.Clone(v.AsStringSlice())
+		for i := range list {
+			list[i] = mend(list[i])
+		}
+		return attribute.StringSliceValue(list)
+	case attribute.SLICE:
+		list := slices.Clone(v.AsSlice())
+		for i := range list {
+			list[i] = mendValue(list[i])
+		}
+		return attribute.SliceValue(list...)
+	case attribute.MAP:
+		return attribute.MapValue(mendAttrs(v.AsMap())...)
+	}
+	return v
+}
