@@ -6,8 +6,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,61 +29,68 @@ func otlp(protocol, endpoint string) []string {
 	}
 }
 
-// A collector that is not there, does not answer or refuses costs no request
-// anything, and every span that it did not get is counted.
+// A collector that is not there, hangs, refuses, resets or is slow costs no
+// request anything, and every span that it did not take is counted.
 func TestUnreachableCollectorHurtsNobody(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = silent.Close() })
-	go func() {
-		for {
-			conn, err := silent.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { _ = conn.Close() })
-		}
-	}()
-	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	hung := listen(t, func(net.Conn) {}) // kept open and never read
+	resets := listen(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1))
+		_ = c.(*net.TCPConn).SetLinger(0) // closing sends a reset
+		_ = c.Close()
+	})
+	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(http.StatusBadRequest)
 	}))
-	t.Cleanup(refusing.Close)
+	t.Cleanup(refuses.Close)
 
 	lanes(t, func(t *testing.T, _ server.Lane) {
 		const requests, rate = 2000, 1000
 		run := func(t *testing.T, env ...string) (measured, *subject) {
-			s := startSubject(t, env...)
+			s := startSubject(t, env)
 			m := load(t.Context(), s.url+"/work/%d", requests, 4, rate)
 			if m.failed > 0 {
 				t.Errorf("%d of %d requests failed", m.failed, m.n)
 			}
 			return m, s
 		}
-		unobserved, s := run(t, "OTEL_TRACES_EXPORTER=none", "OTEL_TRACES_SAMPLER=always_on")
-		if dropped := s.stop(t); sum(dropped, "traces") != 0 {
-			t.Errorf("nothing is configured, yet dropped: %v", dropped)
+		// Two identical runs without a collector configured, to know the noise.
+		var quiet [2]measured
+		for i := range quiet {
+			m, s := run(t, "OTEL_TRACES_EXPORTER=none", "OTEL_TRACES_SAMPLER=always_on")
+			if dropped := s.stop(t); sum(dropped, "traces") != 0 {
+				t.Errorf("nothing is configured, yet dropped: %v", dropped)
+			}
+			quiet[i] = m
+		}
+		limit := func(q float64) time.Duration {
+			a, b := quiet[0].quantile(q), quiet[1].quantile(q)
+			// Two runs seldom show the whole noise of a machine that does other things
+			// too; what an export in the way of a request would cost is its timeout, 1 s.
+			return max(a, b) + max(a, b) - min(a, b) + time.Duration(q*float64(20*time.Millisecond))
 		}
 
 		for _, c := range []struct{ name, protocol, endpoint string }{
 			{"nobody listens, http", "http/protobuf", server.FreeAddr(t)},
 			{"nobody listens, grpc", "grpc", server.FreeAddr(t)},
-			{"silent, http", "http/protobuf", silent.Addr().String()},
-			{"silent, grpc", "grpc", silent.Addr().String()},
-			{"refuses, http", "http/protobuf", strings.TrimPrefix(refusing.URL, "http://")},
+			{"hangs, http", "http/protobuf", hung},
+			{"hangs, grpc", "grpc", hung},
+			{"resets, http", "http/protobuf", resets},
+			{"resets, grpc", "grpc", resets},
+			{"refuses, http", "http/protobuf", strings.TrimPrefix(refuses.URL, "http://")},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				m, s := run(t, append(otlp(c.protocol, c.endpoint), "OTEL_EXPORTER_OTLP_TIMEOUT=1000")...)
-				t.Logf("p50 %v, p99 %v; without a collector configured %v, %v; resident %d MB",
-					m.quantile(.5), m.quantile(.99), unobserved.quantile(.5), unobserved.quantile(.99), s.RSS()>>20)
-				// Export must not be felt. A machine that is busy otherwise is: hence the floor.
-				if limit := max(3*unobserved.quantile(.5), 5*time.Millisecond); m.quantile(.5) > limit {
-					t.Errorf("p50 is %v, more than %v", m.quantile(.5), limit)
+				resident := s.RSS()
+				t.Logf("p50 %v, p99 %v; twice without a collector %v, %v and %v, %v; resident %d MB", m.quantile(.5), m.quantile(.99),
+					quiet[0].quantile(.5), quiet[0].quantile(.99), quiet[1].quantile(.5), quiet[1].quantile(.99), resident>>20)
+				for _, q := range []float64{.5, .99} {
+					if m.quantile(q) > limit(q) {
+						t.Errorf("p%v is %v, more than %v", 100*q, m.quantile(q), limit(q))
+					}
 				}
-				if limit := max(3*unobserved.quantile(.99), 50*time.Millisecond); m.quantile(.99) > limit {
-					t.Errorf("p99 is %v, more than %v", m.quantile(.99), limit)
+				if resident > 100<<20 {
+					t.Errorf("%d MB are resident", resident>>20)
 				}
 				began := time.Now()
 				dropped := s.stop(t)
@@ -96,7 +106,63 @@ func TestUnreachableCollectorHurtsNobody(t *testing.T) {
 				}
 			})
 		}
+
+		// A receiver that takes half a second for each export gets what it can.
+		t.Run("slow", func(t *testing.T) {
+			c := server.StartCollector(t, server.CollectorConfig{})
+			slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(500 * time.Millisecond)
+				(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
+					p.SetURL(&url.URL{Scheme: "http", Host: c.HTTP})
+				}}).ServeHTTP(w, r)
+			}))
+			t.Cleanup(slow.Close)
+			m, s := run(t, otlp("http/protobuf", strings.TrimPrefix(slow.URL, "http://"))...)
+			for _, q := range []float64{.5, .99} {
+				if m.quantile(q) > limit(q) {
+					t.Errorf("p%v is %v, more than %v", 100*q, m.quantile(q), limit(q))
+				}
+			}
+			dropped := sum(s.stop(t), "traces")
+			arrived := len(c.Spans(t))
+			t.Logf("p50 %v, p99 %v; %d arrived, %v dropped", m.quantile(.5), m.quantile(.99), arrived, dropped)
+			if produced := requests*spansPerRequest + 1; float64(produced-arrived) != dropped || arrived == 0 {
+				t.Errorf("produced %d, arrived %d, yet dropped %v", produced, arrived, dropped)
+			}
+		})
 	}, server.Quick)
+}
+
+// listen accepts connections on a loopback address and gives each to f.
+func listen(t *testing.T, f func(net.Conn)) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var conns []net.Conn
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	})
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
+			go f(c)
+		}
+	}()
+	return l.Addr().String()
 }
 
 // complaints counts log lines about telemetry that was lost.
@@ -124,7 +190,7 @@ func TestCollectorKilledAndRestarted(t *testing.T) {
 				if protocol == "grpc" {
 					endpoint = c.GRPC
 				}
-				s := startSubject(t, otlp(protocol, endpoint)...)
+				s := startSubject(t, otlp(protocol, endpoint))
 				loaded := make(chan measured)
 				go func() { loaded <- load(t.Context(), s.url+"/work/%d", requests, 4, rate) }()
 

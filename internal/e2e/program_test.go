@@ -70,13 +70,13 @@ type subject struct {
 	url, admin string
 }
 
-func startSubject(t *testing.T, env ...string) *subject {
+func startSubject(t *testing.T, env []string, args ...string) *subject {
 	t.Helper()
 	addr, admin := server.FreeAddr(t), server.FreeAddr(t)
 	s := &subject{url: "http://" + addr, admin: "http://" + admin}
 	s.Process = server.Start(t, server.Command{
 		Name: "subject", Path: build(t, "internal/e2e/subject"), Env: env, Health: s.admin + "/livez", Grace: 30 * time.Second,
-		Args: []string{"-addr", addr, "-admin", admin},
+		Args: append([]string{"-addr", addr, "-admin", admin}, args...),
 	})
 	waitOK(t, s.url+"/leaf")
 	return s

@@ -33,15 +33,27 @@ func TestPromtoolIsContent(t *testing.T) {
 		q := startQuickstart(t, nil, "-load", "2s", "-rate", "100")
 		q.wait(t)
 		text := fetch(t, q.admin+"/metrics", "text/plain; version=0.0.4")
-		if out, err := server.Promtool(t, lane, strings.NewReader(text), "check", "metrics"); err != nil || strings.TrimSpace(out) != "" {
-			t.Errorf("%v:\n%s", err, out)
+		// The one complaint that stands: these gauges have the names that the semantic
+		// conventions give them, in which "count" is a noun and not a histogram's part.
+		var want []string
+		for _, name := range []string{"db_client_connection_count", "go_goroutine_count", "process_thread_count", "process_unix_file_descriptor_count"} {
+			want = append(want, name+` non-histogram and non-summary metrics should not have "_count" suffix`)
+		}
+		out, _ := server.Promtool(t, lane, strings.NewReader(text), "check", "metrics")
+		if got := slices.Sorted(strings.SplitSeq(strings.TrimSpace(out), "\n")); !slices.Equal(got, want) {
+			t.Errorf("promtool says\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 		problems, err := promlint.New(strings.NewReader(text)).Lint()
 		if err != nil {
 			t.Error(err)
 		}
+		var got []string
 		for _, p := range problems {
-			t.Errorf("promlint: %s: %s", p.Metric, p.Text)
+			got = append(got, p.Metric+" "+p.Text)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("promlint says\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 		// That promtool would say so.
 		if out, err := server.Promtool(t, lane, strings.NewReader("# TYPE a counter\na 1\n"), "check", "metrics"); err == nil {
@@ -80,7 +92,7 @@ func TestAlertsReachTheWebhook(t *testing.T) {
 	lanes(t, func(t *testing.T, lane server.Lane) {
 		hook := server.StartWebhook(t)
 		alertmanager := server.StartAlertmanager(t, lane, hook)
-		s := startSubject(t)
+		s := startSubject(t, nil)
 		var rules []string
 		for _, file := range ruleFiles(t) {
 			rules = append(rules, impatient(t, file))
@@ -129,6 +141,11 @@ func TestAlertsReachTheWebhook(t *testing.T) {
 			}
 			evaluated := prom.Rules(t)
 			for _, r := range evaluated {
+				// Until 2.47 a rate of a native histogram is refused now and then for a
+				// rounding error: https://github.com/prometheus/prometheus/issues/12713
+				if lane == server.Quick && strings.Contains(r.LastError, "observations found in buckets, but the Count field is") {
+					continue
+				}
 				if r.Health != "ok" {
 					t.Errorf("rule %s is %s: %s", r.Name, r.Health, r.LastError)
 				}

@@ -33,12 +33,10 @@ func TestSampledServiceKeepsItsFailures(t *testing.T) {
 	t.Parallel()
 	lanes(t, func(t *testing.T, _ server.Lane) {
 		collector := server.StartCollector(t, server.CollectorConfig{})
-		env := func(name string) []string {
-			return append(otlp("http/protobuf", collector.HTTP), "OTEL_RESOURCE_ATTRIBUTES="+process+"="+name, "OTEL_BSP_MAX_QUEUE_SIZE=65536",
-				"OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.2")
-		}
-		pay := startQuickstart(t, env("pay"), "-rate", "0")
-		shop := startQuickstart(t, env("shop"), "-pay", pay.url, "-load", "8s", "-rate", "200")
+		env := append(otlp("http/protobuf", collector.HTTP), "OTEL_BSP_MAX_QUEUE_SIZE=65536",
+			"OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.2")
+		pay := startQuickstart(t, env, "-service", "pay", "-rate", "0")
+		shop := startQuickstart(t, env, "-pay", pay.url, "-load", "8s", "-rate", "200")
 		r := shop.wait(t)
 		requests, failures := 0, 0
 		for _, route := range r.Routes {
@@ -56,7 +54,7 @@ func TestSampledServiceKeepsItsFailures(t *testing.T) {
 		roots, failed := 0, 0
 		for id, trace := range traces {
 			for _, s := range trace {
-				if s.ParentID == "" && s.Kind == "server" && s.Resource[process] == "shop" {
+				if s.ParentID == "" && s.Kind == "server" && s.Service == "shop" {
 					roots++
 					if s.Attributes["http.response.status_code"] == "502" {
 						failed++
@@ -88,9 +86,6 @@ func TestSampledServiceKeepsItsFailures(t *testing.T) {
 	}, server.Quick)
 }
 
-// process is the resource attribute by which the two processes are told apart.
-const process = "e2e.process"
-
 func testTraces(t *testing.T, lane server.Lane, protocol string) {
 	var jaeger *server.Jaeger
 	var config server.CollectorConfig
@@ -103,11 +98,9 @@ func testTraces(t *testing.T, lane server.Lane, protocol string) {
 	if protocol == "grpc" {
 		endpoint = collector.GRPC
 	}
-	env := func(name string) []string {
-		return append(otlp(protocol, endpoint), "OTEL_RESOURCE_ATTRIBUTES="+process+"="+name, "OTEL_BSP_MAX_QUEUE_SIZE=65536")
-	}
-	pay := startQuickstart(t, env("pay"), "-rate", "0")
-	shop := startQuickstart(t, env("shop"), "-pay", pay.url, "-load", "6s", "-rate", "100", "-log")
+	env := append(otlp(protocol, endpoint), "OTEL_BSP_MAX_QUEUE_SIZE=65536")
+	pay := startQuickstart(t, env, "-service", "pay", "-rate", "0")
+	shop := startQuickstart(t, env, "-pay", pay.url, "-load", "6s", "-rate", "100", "-log")
 	prom := server.StartPrometheus(t, lane, server.PrometheusConfig{
 		Targets: map[string]string{"shop": shop.adminAddr(), "pay": pay.adminAddr()}, Native: lane == server.Full,
 	})
@@ -120,7 +113,7 @@ func testTraces(t *testing.T, lane server.Lane, protocol string) {
 		spans = collector.Spans(t)
 		got := map[string]int{}
 		for _, s := range spans {
-			if s.Kind == "server" && s.Resource[process] == "shop" {
+			if s.Kind == "server" && s.Service == "shop" {
 				got[s.Attributes["http.request.method"]+" "+s.Attributes["http.route"]]++
 			}
 		}
@@ -255,7 +248,7 @@ func assemble(spans []server.Span) (traces map[string][]server.Span, whole map[s
 	for id, trace := range traces {
 		var root *server.Span
 		for i, s := range trace {
-			if s.ParentID == "" && s.Kind == "server" && s.Resource[process] == "shop" {
+			if s.ParentID == "" && s.Kind == "server" && s.Service == "shop" {
 				root = &trace[i]
 			}
 		}
@@ -269,7 +262,7 @@ func assemble(spans []server.Span) (traces map[string][]server.Span, whole map[s
 		// under returns the spans of a kind and process that a span began.
 		under := func(of *server.Span, kind, in string) (found []*server.Span) {
 			for i := range trace {
-				if s := &trace[i]; s.ParentID == of.SpanID && s.Kind == kind && s.Resource[process] == in {
+				if s := &trace[i]; s.ParentID == of.SpanID && s.Kind == kind && s.Service == in {
 					found = append(found, s)
 				}
 			}

@@ -1,7 +1,9 @@
 // Command subject is the smallest service that says everything: each GET
 // /work/{id} makes three spans in one trace, its own, that of the call it
-// makes to its own /leaf, and /leaf's. Traces are configured by the
-// environment alone. When it has ended it prints what was dropped, as JSON.
+// makes to /leaf, and /leaf's, which is its own too unless -leaf names another
+// process. With ?do=fail or ?do=slow, /leaf fails or takes 1.2 s. Traces are
+// configured by the environment. When it has ended it prints what was dropped,
+// as JSON.
 package main
 
 import (
@@ -13,22 +15,32 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/loadline-go/loadline/observe"
+	"github.com/loadline-go/loadline/tracing"
 )
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "where the service listens")
 	admin := flag.String("admin", "127.0.0.1:9464", "where the admin pages listen")
+	service := flag.String("service", "subject", "its name")
+	leaf := flag.String("leaf", "", "base URL of the process whose /leaf is called; its own when empty")
+	factor := flag.Float64("late-factor", 0, "Config.Tracing.Late.Factor")
 	flag.Parse()
-	if err := run(context.Background(), *addr, *admin); err != nil {
+	if *leaf == "" {
+		*leaf = "http://" + *addr
+	}
+	config := observe.Config{Service: *service, AdminAddr: *admin}
+	config.Tracing.Late.Factor = *factor
+	if err := run(context.Background(), config, *addr, *leaf); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, addr, admin string) error {
-	tel, err := observe.Start(ctx, observe.Config{Service: "subject", AdminAddr: admin})
+func run(ctx context.Context, config observe.Config, addr, leaf string) error {
+	tel, err := observe.Start(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -36,11 +48,22 @@ func run(ctx context.Context, addr, admin string) error {
 	client := &http.Client{Transport: tel.Transport(&http.Transport{MaxIdleConnsPerHost: 64})}
 
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /leaf", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "leaf") })
+	mux.HandleFunc("GET /leaf", func(w http.ResponseWriter, r *http.Request) {
+		switch r.FormValue("do") {
+		case "fail":
+			http.Error(w, "failed as asked", http.StatusInternalServerError)
+			return
+		case "slow":
+			time.Sleep(1200 * time.Millisecond) // beyond the 1 s from which every root is kept
+		}
+		fmt.Fprintln(w, "leaf")
+	})
 	mux.HandleFunc("GET /broken", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "broken", http.StatusInternalServerError) })
 	mux.HandleFunc("GET /panic", func(w http.ResponseWriter, r *http.Request) { panic("as asked") })
 	mux.HandleFunc("GET /work/{id}", func(w http.ResponseWriter, r *http.Request) {
-		call, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://"+addr+"/leaf", nil)
+		trace := tracing.ID(r.Context())
+		w.Header().Set("Trace-Id", trace)
+		call, err := http.NewRequestWithContext(r.Context(), http.MethodGet, leaf+"/leaf?"+r.URL.RawQuery, nil)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -51,6 +74,7 @@ func run(ctx context.Context, addr, admin string) error {
 			return
 		}
 		defer resp.Body.Close()
+		w.WriteHeader(resp.StatusCode)
 		if _, err := io.Copy(w, resp.Body); err != nil {
 			slog.WarnContext(r.Context(), "answer", "err", err)
 		}
