@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/otel/attribute"
@@ -117,6 +118,12 @@ func (e *environment) resource(ctx context.Context, c Config) *resource.Resource
 		resource.WithAttributes(base...), resource.WithTelemetrySDK(), resource.WithFromEnv(), resource.WithAttributes(own...))
 	if err != nil {
 		e.fail("OTEL_RESOURCE_ATTRIBUTES", err)
+	}
+	for _, a := range r.Attributes() {
+		// It goes out with every span, and an exporter that meets it sends none.
+		if !utf8.ValidString(string(a.Key)) || !utf8.ValidString(a.Value.String()) {
+			e.fail("the resource", fmt.Errorf("attribute %q is not UTF-8", a.Key))
+		}
 	}
 	return r
 }

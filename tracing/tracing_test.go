@@ -105,6 +105,7 @@ func TestEveryBadVariableIsNamedOnce(t *testing.T) {
 func TestAnUnknownExporterOrRatioIsAnError(t *testing.T) {
 	for _, set := range []map[string]string{
 		{"OTEL_TRACES_EXPORTER": "zipkin"},
+		{"OTEL_SERVICE_NAME": "a\xff"},
 		{"OTEL_TRACES_EXPORTER": "otlp,console"},
 		{"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1.5"},
 		{"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "NaN"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -201,5 +202,64 @@ func TestADiscardedSpanNeverWas(t *testing.T) {
 		if live := p.Stats().Live; live != 0 {
 			t.Errorf("%d families stay", live)
 		}
+	}
+}
+
+// hanging never answers, until it is told that the time is up.
+type hanging struct{}
+
+func (hanging) ExportSpans(ctx context.Context, _ []sdktrace.ReadOnlySpan) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+func (hanging) Shutdown(context.Context) error { return nil }
+
+func TestMemoryIsBoundedThroughAnOutage(t *testing.T) {
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	for _, c := range []struct {
+		name    string
+		sampler sdktrace.Sampler
+	}{{"sampled", sdktrace.AlwaysSample()}, {"refused", refuse()}} {
+		t.Run(c.name, func(t *testing.T) {
+			p := New(Settings{Sampler: c.sampler, Late: Late{Budget: 1e9}, Exporters: []Exporter{{Name: "hanging", SpanExporter: hanging{}}}})
+			before := heap()
+			var open []*Span
+			for i := range 20_000 {
+				ballast := new([4096]byte) // what a request holds on to
+				root := p.Start(context.WithValue(context.Background(), ownKey{}, ballast), Options{Name: "root"})
+				for range 3 {
+					_, s := p.Tracer("lib").Start(root, "c", trace.WithAttributes(manyAttrs(8)...))
+					s.End()
+				}
+				if i%100 == 0 {
+					open = append(open, root) // 200 never end
+					continue
+				}
+				root.Finish(Outcome{Failed: i%2 == 0, Route: fmt.Sprint("/", i%5000)})
+			}
+			// The queue, 2048 spans of 1.5 KiB; the recent traces, 768 of 4 spans; the routes, 1024 of 1.3 KiB; the open.
+			if grown := heap() - before; grown > 24<<20 {
+				t.Errorf("%d MiB more", grown>>20)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+			defer cancel()
+			if err := p.Shutdown(ctx); err == nil {
+				t.Error("nothing could be sent, yet shutdown is content")
+			}
+			e := p.Stats().Exporters[0]
+			lost := int64(0)
+			for _, n := range e.Dropped {
+				lost += n
+			}
+			if e.Produced == 0 || lost != e.Produced {
+				t.Errorf("%+v", e)
+			}
+			runtime.KeepAlive(open)
+		})
 	}
 }
