@@ -6,6 +6,7 @@
 //
 //	grafana/*.json       import in Grafana, or point file provisioning at the folder
 //	prometheus/*.yaml    add to rule_files in prometheus.yml
+//	prometheus/slo/      the same, where Prometheus keeps the days of the objectives
 //	runbooks/*.md        what to do when an alert fires
 //	alertmanager/        routes and inhibitions that fit the alerts, an example
 //	kubernetes/          kubectl apply -k: rules, scraping, pages; overlays and examples

@@ -312,9 +312,13 @@ func TestLinksLeadToPagesAndRunbooks(t *testing.T) {
 		t.Fatalf("found %d links, %v", found, err)
 	}
 
-	rules, err := fs.ReadFile(dashboards.Files(), "prometheus/alerts.yaml")
-	if err != nil {
-		t.Fatal(err)
+	var rules []byte
+	for _, name := range []string{"prometheus/alerts.yaml", "prometheus/slo/slo.yaml"} {
+		text, err := fs.ReadFile(dashboards.Files(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules = append(rules, text...)
 	}
 	books := regexp.MustCompile(`runbook_url: (\S+)/(\w+\.md)`).FindAllSubmatch(rules, -1)
 	if alerts := strings.Count(string(rules), "- alert: "); len(books) != alerts {

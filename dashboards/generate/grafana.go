@@ -297,7 +297,7 @@ func tableShape(p plan.Panel) []dashboard.DataTransformerConfig {
 
 // headings are what labels are called in a table.
 var headings = map[string]string{
-	"job": "Service", "instance": "Instance", "http_request_method": "Method", "http_route": "Route",
+	"job": "Service", "slo": "Objective of", "instance": "Instance", "http_request_method": "Method", "http_route": "Route",
 	"dependency": "Dependency", "operation": "Operation", "db_namespace": "Database", "db_operation_name": "Operation",
 	"db_system_name": "System", "service_version": "Version", "server_address": "Host", "server_port": "Port", "__name__": "Metric",
 	"rpc_system_name": "System", "rpc_method": "Procedure", "messaging_system": "System", "messaging_destination_name": "Destination", "messaging_operation_name": "Operation", "go_version": "Go",

@@ -48,6 +48,10 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.DurationVar(&c.DatabaseP95, "database-p95", c.DatabaseP95, "ticket when the p95 of a database's operations is above this")
 	flags.Float64Var(&c.DescriptorShare, "descriptor-share", c.DescriptorShare, "ticket when this share of the file descriptors is open")
 	flags.Float64Var(&c.DescriptorSharePage, "descriptor-share-page", c.DescriptorSharePage, "page when this share of the file descriptors is open")
+	flags.Float64Var(&c.Objective, "objective", c.Objective, "share of requests that must not fail")
+	flags.Float64Var(&c.LatencyObjective, "latency-objective", c.LatencyObjective, "share of requests that must be answered within -latency")
+	flags.DurationVar(&c.Latency, "latency", c.Latency, "latency of the latency objective: a bucket bound of request durations")
+	flags.IntVar(&c.SLODays, "slo-days", c.SLODays, "days over which an objective is kept; Prometheus must keep as many")
 	flags.StringVar(&c.Team, "team", c.Team, "label team of every alert; empty leaves it out")
 	flags.StringVar(&c.Runbooks, "runbooks", c.Runbooks, "URL of the folder with the runbooks")
 	flags.StringVar(&c.Grafana, "grafana", c.Grafana, "URL of Grafana")
@@ -76,8 +80,9 @@ func run(args []string, stdout, stderr io.Writer) error {
 // generate returns the content of every file by its path below the folder.
 func generate(c plan.Config) (map[string]string, error) {
 	files := map[string]string{
-		"prometheus/recording.yaml":      rulesFile(c, func(g plan.Group) bool { return len(g.Alerts) == 0 }),
-		"prometheus/alerts.yaml":         rulesFile(c, func(g plan.Group) bool { return len(g.Alerts) > 0 }),
+		"prometheus/recording.yaml":      rulesFile(c, func(g plan.Group) bool { return !g.SLO && len(g.Alerts) == 0 }),
+		"prometheus/alerts.yaml":         rulesFile(c, func(g plan.Group) bool { return !g.SLO && len(g.Alerts) > 0 }),
+		"prometheus/slo/slo.yaml":        rulesFile(c, func(g plan.Group) bool { return g.SLO }),
 		"testdata/alerts_test.yaml":      ruleTests("1m", func(s plan.Scenario) bool { return !s.Native && !s.Days }),
 		"testdata/days_test.yaml":        ruleTests("15m", func(s plan.Scenario) bool { return s.Days }),
 		"testdata/native_test.yaml":      ruleTests("1m", func(s plan.Scenario) bool { return s.Native }),

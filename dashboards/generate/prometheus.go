@@ -117,7 +117,7 @@ func ruleTests(tick string, keep func(plan.Scenario) bool) string {
 		})
 	}
 	return header + yaml([]pair{
-		{"rule_files", []any{"../prometheus/recording.yaml", "../prometheus/alerts.yaml"}},
+		{"rule_files", []any{"../prometheus/recording.yaml", "../prometheus/alerts.yaml", "../prometheus/slo/slo.yaml"}},
 		{"evaluation_interval", tick},
 		{"tests", tests},
 	})

@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,6 +25,12 @@ type Config struct {
 	DatabaseP95         time.Duration // ticket: p95 of a database's operations
 	DescriptorShare     float64       // ticket: open file descriptors of their limit
 	DescriptorSharePage float64       // page: the same
+
+	// What users are promised.
+	Objective        float64       // share of requests that do not fail
+	LatencyObjective float64       // share of requests that are answered within Latency
+	Latency          time.Duration // one of the bucket bounds of request durations
+	SLODays          int           // over which the promise is kept; Prometheus must keep as many
 
 	// Whose it is and where it lives.
 	Team      string        // label team on every alert; empty leaves it out
@@ -56,6 +63,10 @@ func Default() Config {
 		DatabaseP95:         500 * time.Millisecond,
 		DescriptorShare:     0.8,
 		DescriptorSharePage: 0.95,
+		Objective:           0.999,
+		LatencyObjective:    0.99,
+		Latency:             500 * time.Millisecond,
+		SLODays:             30,
 		Runbooks:            "https://github.com/loadline-go/loadline/blob/main/dashboards/runbooks",
 		Grafana:             "http://localhost:3000",
 		Interval:            30 * time.Second,
@@ -99,6 +110,17 @@ func (c Config) Validate() error {
 	share("DescriptorShare", c.DescriptorShare)
 	share("DescriptorSharePage", c.DescriptorSharePage)
 	below("DescriptorShare", "DescriptorSharePage", c.DescriptorShare <= c.DescriptorSharePage)
+	share("Objective", c.Objective)
+	share("LatencyObjective", c.LatencyObjective)
+	if c.Objective == 1 || c.LatencyObjective == 1 {
+		errs = append(errs, errors.New("Config.Objective: 1 leaves no budget to spend"))
+	}
+	if !slices.Contains(sloBounds, c.Latency) {
+		errs = append(errs, fmt.Errorf("Config.Latency: %v is no bucket bound of request durations: %v", c.Latency, sloBounds))
+	}
+	if c.SLODays < 7 || c.SLODays > 90 {
+		errs = append(errs, fmt.Errorf("Config.SLODays: %d is not between 7 and 90", c.SLODays))
+	}
 	// The rules look at the last 5 minutes, and promise to look more often.
 	if c.Interval < time.Second || c.Interval > 2*time.Minute || c.Interval%time.Second != 0 {
 		errs = append(errs, fmt.Errorf("Config.Interval: %v is not a number of seconds between 1s and 2m", c.Interval))

@@ -127,6 +127,7 @@ var (
 // UIDs of the pages.
 const (
 	ServiceUID      = "loadline-service"
+	SLOUID          = "loadline-slo"
 	RouteUID        = "loadline-route"
 	DiagnosisUID    = "loadline-diagnosis"
 	RuntimeUID      = "loadline-runtime"

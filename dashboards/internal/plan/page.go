@@ -4,7 +4,7 @@ import "strings"
 
 // Dashboards returns every page, the one to open first in front.
 func (c Config) Dashboards() []Dashboard {
-	return []Dashboard{c.Service(), c.Route(), c.Diagnosis(), c.Runtime(), c.Dependencies(), c.Fleet(), c.Telemetry()}
+	return []Dashboard{c.Service(), c.Route(), c.Diagnosis(), c.SLO(), c.Runtime(), c.Dependencies(), c.Fleet(), c.Telemetry()}
 }
 
 // Exprs returns every PromQL expression of the page: panels, then marks.

@@ -75,6 +75,7 @@ type Query struct {
 // A Group of rules is evaluated together, in order.
 type Group struct {
 	Name    string
+	SLO     bool // in a file of its own, for those whose Prometheus keeps the days of the objective
 	Records []Record
 	Alerts  []Alert
 }
@@ -101,7 +102,7 @@ const (
 type Alert struct {
 	Name        string
 	Severity    Severity
-	Category    string // what is affected: errors, latency, saturation, availability, dependency, leak, traffic, telemetry, change
+	Category    string // what is affected: slo, errors, latency, saturation, availability, dependency, leak, traffic, telemetry, change
 	Expr        string
 	For         string // how long before it fires
 	Keep        string // how long it goes on after the condition ended

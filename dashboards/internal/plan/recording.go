@@ -81,6 +81,8 @@ func recordedQuantile(q float64) string {
 func (c Config) Groups() []Group {
 	return []Group{
 		c.recording(),
+		c.sloRecording(),
+		{Name: "loadline-slo", SLO: true, Alerts: c.sloAlerts()},
 		{Name: "loadline-http", Alerts: c.httpAlerts()},
 		{Name: "loadline-runtime", Alerts: c.runtimeAlerts()},
 		{Name: "loadline-dependencies", Alerts: c.dependencyAlerts()},

@@ -18,6 +18,8 @@ func Inhibitions() []Inhibition {
 			`alertname=~"ServiceDown|ServiceVanished"`, []string{`alertname!~"ServiceDown|ServiceVanished|Watchdog"`}, perJob},
 		{"Of an instance that is gone, nothing else is news.",
 			`alertname="TargetDown"`, []string{`alertname!~"TargetDown|ServiceDown|ServiceVanished|Watchdog"`, `instance=~".+"`}, perInstance},
+		{"A budget that burns fast tells of the slower alerts for it.",
+			`alertname="SLOBudgetBurnFast"`, []string{`alertname=~"SLOBudgetBurnSlow|SLOBudgetExhausted"`}, perSLO},
 		{"Throttling that hurts is why goroutines wait.",
 			`alertname="CPUThrottledHurting"`, []string{`alertname=~"GoSchedulerLatencyHigh|GoCPUSaturated|CPUThrottled"`}, perInstance},
 		{"Memory that runs out now is more than memory that runs out later.",
