@@ -18,7 +18,8 @@ type family struct {
 	last   *Span  // the span that began last, linked by next; the ended ones wait here for the root's fate
 	linked int
 	open   int // children that have not ended
-	lost   int // children not linked because of the bounds
+	loose  int // children that are not linked because of the bounds
+	lost   int // of those, the refused ones that ended before the root's fate was known
 	closed bool
 	fate   fate
 
@@ -109,7 +110,8 @@ func (p *Provider) join(s, ours *Span) {
 	switch {
 	case f.closed:
 	case f.linked >= p.late.SpansPerTrace:
-		f.lost++
+		f.loose++
+		s.marks.Or(markLoose)
 	default:
 		s.next = f.last
 		f.last = s
@@ -148,6 +150,9 @@ func (p *Provider) endChild(s *Span) {
 	f.open--
 	late := f.fate == kept
 	gone := f.closed && f.open == 0
+	if f.fate == undecided && s.mode&modeSampled == 0 && s.marks.Load()&markLoose != 0 {
+		f.lost++
+	}
 	f.mu.Unlock()
 	if late && s.mode&modeSampled == 0 {
 		p.emit(s, "", true)
@@ -204,7 +209,7 @@ func (p *Provider) endRoot(s *Span, o *Outcome) {
 		c = next
 	}
 	f.last, f.linked = open, linked
-	lost := f.lost
+	lost, loose := f.lost, f.loose
 	gone := f.open == 0
 	f.mu.Unlock()
 
@@ -221,7 +226,7 @@ func (p *Provider) endRoot(s *Span, o *Outcome) {
 		}
 	}
 	if show {
-		p.recent.put(w, s, o, reason, done, running, lost)
+		p.recent.put(w, s, o, reason, done, running, loose)
 	}
 	if gone {
 		p.families.remove(f)
@@ -318,10 +323,13 @@ func (t *families) remove(f *family) {
 func (f *family) evict() {
 	f.mu.Lock()
 	for c := f.last; c != nil; {
+		if m := c.marks.Or(markLoose); m&markDone != 0 && c.mode&modeSampled == 0 {
+			f.lost++
+		}
 		c, c.next = c.next, nil
 	}
 	f.last = nil
-	f.lost += f.linked
+	f.loose += f.linked
 	f.linked = math.MaxInt // nothing is linked any more
 	f.mu.Unlock()
 }

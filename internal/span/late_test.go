@@ -347,3 +347,29 @@ func TestAKeptTraceIsWholeAndAsItWas(t *testing.T) {
 		t.Errorf("trace state %q", state)
 	}
 }
+
+func TestSpansBeyondTheBoundsThatStillRunAreNotLost(t *testing.T) {
+	for _, late := range []Late{{SpansPerTrace: 2}, {Traces: 16}} {
+		p, arrived := provider(t, Settings{Sampler: refuse(), Late: late})
+		root := p.Start(context.Background(), Options{Name: "root"})
+		var running []*Span
+		for range 5 {
+			running = append(running, p.Start(root, Options{Name: "running"}))
+			p.Start(root, Options{Name: "ended"}).Finish(Outcome{})
+		}
+		for range 400 { // until the family is evicted, when that is the bound
+			p.Start(context.Background(), Options{Name: "other"})
+		}
+		running[0].Finish(Outcome{}) // before the fate is known
+		root.Finish(Outcome{Failed: true})
+		for _, s := range running[1:] {
+			s.Finish(Outcome{})
+		}
+		n := len(arrived())
+		e := p.Stats().Exporters[0]
+		// The root, ten below it: each is exported or lost, never both.
+		if e.Produced != 11 || e.Exported != int64(n) || e.Exported+e.Dropped[reasonTraceSize] != 11 || n < 5 {
+			t.Errorf("%+v: %d arrived: %+v", late, n, e)
+		}
+	}
+}

@@ -70,6 +70,7 @@ const (
 	markDone                        // the family was told of the end; under family.mu
 	markJudged                      // a local root whose fate is settled
 	markKept                        // and it is exported though it was refused
+	markLoose                       // not linked in the family, because of the bounds
 )
 
 // more holds what most spans of the hot path never have.
