@@ -1,6 +1,7 @@
 package span
 
 import (
+	"encoding/binary"
 	"net/http"
 	"strings"
 	"unsafe"
@@ -49,7 +50,9 @@ func parseTraceparent(v string) (c trace.SpanContextConfig, ok bool) {
 		return c, false
 	}
 	var version, flags [1]byte
-	if !unhex(version[:], v[:2]) || !unhex(c.TraceID[:], v[3:35]) || !unhex(c.SpanID[:], v[36:52]) || !unhex(flags[:], v[53:55]) {
+	bad := unhex8(c.TraceID[0:4], v[3:11]) | unhex8(c.TraceID[4:8], v[11:19]) | unhex8(c.TraceID[8:12], v[19:27]) |
+		unhex8(c.TraceID[12:16], v[27:35]) | unhex8(c.SpanID[0:4], v[36:44]) | unhex8(c.SpanID[4:8], v[44:52])
+	if bad != 0 || !unhex(version[:], v[:2]) || !unhex(flags[:], v[53:55]) {
 		return c, false
 	}
 	switch {
@@ -76,6 +79,24 @@ func unhex(dst []byte, src string) bool {
 		dst[i] = hi<<4 | lo
 	}
 	return bad <= 15
+}
+
+// unhex8 decodes eight digits at once, in a word of eight bytes; it returns 0 when all of them are lower-case hex. It is a
+// fifth of unhex's work, and every request has six of them.
+func unhex8(dst []byte, src string) (bad uint64) {
+	const ones = 0x0101010101010101
+	_ = src[7]
+	x := uint64(src[0]) | uint64(src[1])<<8 | uint64(src[2])<<16 | uint64(src[3])<<24 |
+		uint64(src[4])<<32 | uint64(src[5])<<40 | uint64(src[6])<<48 | uint64(src[7])<<56
+	letter := x >> 6 & ones               // 1 for @ to DEL, of which only a to f pass below
+	n := x&(0x0f*ones) + letter*9         // the value of each digit, if it is one
+	bad = n + 0x30*ones + letter*0x27 ^ x // does the value give the digit back: 0 is 0x30, a is 0x61
+	bad |= (n+6*ones)>>4&ones ^ letter    // are the letters, and they alone, above 9
+	bad |= n & (0xf0 * ones)              // and is none above 15
+	n = (n<<4 | n>>8) & 0x00ff00ff00ff00ff
+	n = (n | n>>8) & 0x0000ffff0000ffff
+	binary.LittleEndian.PutUint32(dst, uint32(n|n>>16))
+	return bad
 }
 
 // nibbles maps a digit to its value and anything else to 0xff.
