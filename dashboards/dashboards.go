@@ -40,6 +40,6 @@ import (
 var files embed.FS
 
 // Files returns the generated files except the Kubernetes objects, by their
-// path in this folder. They add half a megabyte to a program that imports the
+// path in this folder. They add less than a megabyte to a program that imports the
 // package, and nothing to one that does not.
 func Files() fs.FS { return files }
