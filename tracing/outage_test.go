@@ -382,8 +382,8 @@ func TestTextThatIsNotUTF8CostsNoOtherSpan(t *testing.T) {
 		func(s trace.Span) {
 			s.AddLink(trace.Link{SpanContext: s.SpanContext(), Attributes: []attribute.KeyValue{attribute.String("k", bad)}})
 		},
-		func(s trace.Span) {
-			_, s = p.Tracer(bad, trace.WithInstrumentationVersion(bad), trace.WithSchemaURL(bad), trace.WithInstrumentationAttributes(attribute.String("k", bad))).Start(t.Context(), "x")
+		func(trace.Span) {
+			_, s := p.Tracer(bad, trace.WithInstrumentationVersion(bad), trace.WithSchemaURL(bad), trace.WithInstrumentationAttributes(attribute.String("k", bad))).Start(t.Context(), "x")
 			s.End()
 		},
 	} {

@@ -114,9 +114,7 @@ func (s *Span) Links() []sdktrace.Link {
 func (s *Span) InstrumentationScope() instrumentation.Scope { return s.scope().is }
 
 // InstrumentationLibrary is InstrumentationScope under its old name.
-//
-//nolint:staticcheck // the interface has it
-func (s *Span) InstrumentationLibrary() instrumentation.Library { return s.scope().is }
+func (s *Span) InstrumentationLibrary() instrumentation.Scope { return s.scope().is }
 
 // Resource returns what produced the span.
 func (s *Span) Resource() *resource.Resource { return s.scope().p.resource }

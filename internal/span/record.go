@@ -33,23 +33,23 @@ type record struct {
 	droppedLinks  int
 }
 
-func (r *record) Name() string                                    { return r.name }
-func (r *record) SpanContext() trace.SpanContext                  { return r.own }
-func (r *record) Parent() trace.SpanContext                       { return r.parent }
-func (r *record) SpanKind() trace.SpanKind                        { return r.kind }
-func (r *record) StartTime() time.Time                            { return r.start }
-func (r *record) EndTime() time.Time                              { return r.end }
-func (r *record) Attributes() []attribute.KeyValue                { return r.attrs }
-func (r *record) Events() []sdktrace.Event                        { return r.events }
-func (r *record) Links() []sdktrace.Link                          { return r.links }
-func (r *record) Status() sdktrace.Status                         { return r.status }
-func (r *record) ChildSpanCount() int                             { return r.kids }
-func (r *record) DroppedAttributes() int                          { return r.droppedAttrs }
-func (r *record) DroppedEvents() int                              { return r.droppedEvents }
-func (r *record) DroppedLinks() int                               { return r.droppedLinks }
-func (r *record) Resource() *resource.Resource                    { return r.scope.p.resource }
-func (r *record) InstrumentationScope() instrumentation.Scope     { return r.scope.is }
-func (r *record) InstrumentationLibrary() instrumentation.Library { return r.scope.is } //nolint:staticcheck // the interface has it
+func (r *record) Name() string                                  { return r.name }
+func (r *record) SpanContext() trace.SpanContext                { return r.own }
+func (r *record) Parent() trace.SpanContext                     { return r.parent }
+func (r *record) SpanKind() trace.SpanKind                      { return r.kind }
+func (r *record) StartTime() time.Time                          { return r.start }
+func (r *record) EndTime() time.Time                            { return r.end }
+func (r *record) Attributes() []attribute.KeyValue              { return r.attrs }
+func (r *record) Events() []sdktrace.Event                      { return r.events }
+func (r *record) Links() []sdktrace.Link                        { return r.links }
+func (r *record) Status() sdktrace.Status                       { return r.status }
+func (r *record) ChildSpanCount() int                           { return r.kids }
+func (r *record) DroppedAttributes() int                        { return r.droppedAttrs }
+func (r *record) DroppedEvents() int                            { return r.droppedEvents }
+func (r *record) DroppedLinks() int                             { return r.droppedLinks }
+func (r *record) Resource() *resource.Resource                  { return r.scope.p.resource }
+func (r *record) InstrumentationScope() instrumentation.Scope   { return r.scope.is }
+func (r *record) InstrumentationLibrary() instrumentation.Scope { return r.scope.is }
 
 // inlineAttrs is how many attributes fit into the allocation of the record itself: a server span of the conventions has
 // nine to twelve.

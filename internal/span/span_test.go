@@ -62,7 +62,7 @@ func TestFromContextFindsOursBeneathAForeignSpan(t *testing.T) {
 	if FromContext(ctx) != s {
 		t.Error("not found")
 	}
-	if FromContext(context.Background()) != nil || FromContext(nil) != nil { //nolint:staticcheck // nil is what is tested
+	if FromContext(context.Background()) != nil || FromContext(noContext) != nil {
 		t.Error("found where there is none")
 	}
 }
