@@ -92,7 +92,7 @@ func TestAloneChild(t *testing.T) {
 
 func TestVerifyMainReportsWhatNoTestVerified(t *testing.T) {
 	Verify(t)
-	out, err := child(t, "TestMainChild").CombinedOutput()
+	out, err := child(t, "TestMainChild", "-test.parallel=2").CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 		t.Errorf("got %v, want exit code 1", err)
