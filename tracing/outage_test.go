@@ -176,7 +176,8 @@ func TestAnOutageCostsNoRequestAndEverySpanIsAccountedFor(t *testing.T) {
 			if c.name == "all is well" && lost != 0 {
 				t.Errorf("lost without need: %+v", e.Dropped)
 			}
-			if !c.exact && (err == nil || !strings.Contains(err.Error(), " spans could not be sent")) {
+			// The others may have lost everything before, which was counted and logged then.
+			if c.name == "it hangs" && err == nil || err != nil && !strings.Contains(err.Error(), " spans could not be sent") {
 				t.Errorf("shutdown says %v", err)
 			}
 			if again := p.Shutdown(context.Background()); again != err {

@@ -81,8 +81,8 @@ func each(ctx context.Context, processors []sdktrace.SpanProcessor, f func(sdktr
 // ForceFlush is Flush under the SDK's name.
 func (p *Provider) ForceFlush(ctx context.Context) error { return p.Flush(ctx) }
 
-// Shutdown stops taking spans, sends what waits, bounded by ctx, and frees everything. The error says how many spans
-// could not be sent. A second call returns the result of the first.
+// Shutdown stops taking spans, sends what waits, bounded by ctx, and frees everything. The error says how many of those
+// that waited could not be sent; what was lost before is in Stats. A second call returns the result of the first.
 func (p *Provider) Shutdown(ctx context.Context) error {
 	if p == nil {
 		return nil
