@@ -54,20 +54,38 @@ func TestUnreachableCollectorHurtsNobody(t *testing.T) {
 			}
 			return m, s
 		}
-		// Two identical runs without a collector configured, to know the noise.
+		// Two identical runs without a collector configured show the noise.
 		var quiet [2]measured
-		for i := range quiet {
-			m, s := run(t, "OTEL_TRACES_EXPORTER=none", "OTEL_TRACES_SAMPLER=always_on")
-			if dropped := s.stop(t); sum(dropped, "traces") != 0 {
-				t.Errorf("nothing is configured, yet dropped: %v", dropped)
+		measure := func(t *testing.T) {
+			for i := range quiet {
+				m, s := run(t, "OTEL_TRACES_EXPORTER=none", "OTEL_TRACES_SAMPLER=always_on")
+				if dropped := s.stop(t); sum(dropped, "traces") != 0 {
+					t.Errorf("nothing is configured, yet dropped: %v", dropped)
+				}
+				quiet[i] = m
 			}
-			quiet[i] = m
 		}
-		limit := func(q float64) time.Duration {
-			a, b := quiet[0].quantile(q), quiet[1].quantile(q)
-			// Two runs seldom show the whole noise of a machine that does other things
-			// too; what an export in the way of a request would cost is its timeout, 1 s.
-			return max(a, b) + max(a, b) - min(a, b) + time.Duration(q*float64(20*time.Millisecond))
+		measure(t)
+		unmoved := func(t *testing.T, m measured) {
+			for attempt := 1; ; attempt++ {
+				moved := false
+				for _, q := range []float64{.5, .99} {
+					a, b := quiet[0].quantile(q), quiet[1].quantile(q)
+					// Two runs do not show the whole noise of a machine that does other things
+					// too; an export in the way of a request would cost its timeout, 1 s.
+					limit := 2*max(a, b) - min(a, b) + time.Duration(q*float64(20*time.Millisecond))
+					t.Logf("p%-2v %v; twice without a collector %v and %v", 100*q, m.quantile(q), a, b)
+					moved = moved || m.quantile(q) > limit
+				}
+				if !moved {
+					return
+				}
+				if attempt == 2 {
+					t.Error("requests are slower with a bad collector")
+					return
+				}
+				measure(t) // the machine may have become busier meanwhile
+			}
 		}
 
 		for _, c := range []struct{ name, protocol, endpoint string }{
@@ -82,16 +100,11 @@ func TestUnreachableCollectorHurtsNobody(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				m, s := run(t, append(otlp(c.protocol, c.endpoint), "OTEL_EXPORTER_OTLP_TIMEOUT=1000")...)
 				resident := s.RSS()
-				t.Logf("p50 %v, p99 %v; twice without a collector %v, %v and %v, %v; resident %d MB", m.quantile(.5), m.quantile(.99),
-					quiet[0].quantile(.5), quiet[0].quantile(.99), quiet[1].quantile(.5), quiet[1].quantile(.99), resident>>20)
-				for _, q := range []float64{.5, .99} {
-					if m.quantile(q) > limit(q) {
-						t.Errorf("p%v is %v, more than %v", 100*q, m.quantile(q), limit(q))
-					}
-				}
+				unmoved(t, m)
 				if resident > 100<<20 {
 					t.Errorf("%d MB are resident", resident>>20)
 				}
+				t.Logf("resident %d MB", resident>>20)
 				began := time.Now()
 				dropped := s.stop(t)
 				if took := time.Since(began); took > 15*time.Second {
@@ -118,14 +131,10 @@ func TestUnreachableCollectorHurtsNobody(t *testing.T) {
 			}))
 			t.Cleanup(slow.Close)
 			m, s := run(t, otlp("http/protobuf", strings.TrimPrefix(slow.URL, "http://"))...)
-			for _, q := range []float64{.5, .99} {
-				if m.quantile(q) > limit(q) {
-					t.Errorf("p%v is %v, more than %v", 100*q, m.quantile(q), limit(q))
-				}
-			}
+			unmoved(t, m)
 			dropped := sum(s.stop(t), "traces")
 			arrived := len(c.Spans(t))
-			t.Logf("p50 %v, p99 %v; %d arrived, %v dropped", m.quantile(.5), m.quantile(.99), arrived, dropped)
+			t.Logf("%d arrived, %v dropped", arrived, dropped)
 			if produced := requests*spansPerRequest + 1; float64(produced-arrived) != dropped || arrived == 0 {
 				t.Errorf("produced %d, arrived %d, yet dropped %v", produced, arrived, dropped)
 			}

@@ -61,7 +61,7 @@ func StartAlertmanager(t testing.TB, lane Lane, hook *Webhook) *Alertmanager {
 	t.Helper()
 	set, name := "alertmanager", "alertmanager"
 	if lane == Quick {
-		set, name = "debian", "prometheus-alertmanager"
+		set, name = "debian", "usr/bin/prometheus-alertmanager"
 	}
 	path, data := Binary(t, set, name), t.TempDir()
 	file := writeFile(t, "alertmanager.yml", fmt.Sprintf(`

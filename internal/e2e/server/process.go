@@ -65,6 +65,10 @@ type Command struct {
 	Env []string
 	// Health is a URL that answers 200 when the program is ready.
 	Health string
+	// Ready takes the place of Health where there is none.
+	Ready func() error
+	// User runs the program as somebody else. Default: as the test.
+	User *syscall.Credential
 	// Grace is how long the program may take to end after SIGTERM before it
 	// is killed. Default: 5 s.
 	Grace time.Duration
@@ -186,7 +190,7 @@ func start(c Command) (*Process, error) {
 	p.cmd.Env = append(p.cmd.Env, c.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	// The server must not outlive a test binary that was killed by its timeout.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: c.User}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
@@ -194,19 +198,15 @@ func start(c Command) (*Process, error) {
 		defer close(p.done)
 		_ = p.cmd.Wait()
 	}()
-	if c.Health == "" {
-		return p, nil
+	ready := c.Ready
+	if ready == nil {
+		ready = answersOK(c.Health)
 	}
 	deadline := time.Now().Add(30 * time.Second)
-	client := &http.Client{Timeout: time.Second}
 	for {
-		resp, err := client.Get(c.Health)
+		err := ready()
 		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return p, nil
-			}
-			err = fmt.Errorf("status %s", resp.Status)
+			return p, nil
 		}
 		select {
 		case <-p.done:
@@ -215,8 +215,23 @@ func start(c Command) (*Process, error) {
 		}
 		if time.Now().After(deadline) {
 			p.Kill()
-			return nil, fmt.Errorf("%s is not ready after 30 s: GET %s: %w\n%s", c.Name, c.Health, err, p.tail())
+			return nil, fmt.Errorf("%s is not ready after 30 s: %w\n%s", c.Name, err, p.tail())
 		}
+	}
+}
+
+func answersOK(url string) func() error {
+	client := &http.Client{Timeout: time.Second}
+	return func() error {
+		resp, err := client.Get(url)
+		if err != nil {
+			return err
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("GET %s: %s", url, resp.Status)
+		}
+		return nil
 	}
 }
 

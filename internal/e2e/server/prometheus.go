@@ -56,14 +56,14 @@ func StartPrometheus(t testing.TB, lane Lane, c PrometheusConfig) *Prometheus {
 	}
 	file := writeFile(t, "prometheus.yml", config.String())
 
-	set, features := "prometheus", "exemplar-storage"
+	set, name, features := "prometheus", "prometheus", "exemplar-storage"
 	if lane == Quick {
-		set = "debian"
+		set, name = "debian", "usr/bin/prometheus"
 		if c.Native {
 			features += ",native-histograms"
 		}
 	}
-	path, data := Binary(t, set, "prometheus"), t.TempDir()
+	path, data := Binary(t, set, name), t.TempDir()
 	p := &Prometheus{}
 	p.Process = startOnPorts(t, 1, func(ports []string) Command {
 		addr := "127.0.0.1:" + ports[0]
@@ -243,11 +243,11 @@ func (p *Prometheus) get(path string, query url.Values, data any) error {
 // Promtool runs the lane's promtool and returns all that it printed.
 func Promtool(t testing.TB, lane Lane, stdin io.Reader, args ...string) (string, error) {
 	t.Helper()
-	set := "prometheus"
+	set, name := "prometheus", "promtool"
 	if lane == Quick {
-		set = "debian"
+		set, name = "debian", "usr/bin/promtool"
 	}
-	cmd := exec.Command(Binary(t, set, "promtool"), args...)
+	cmd := exec.Command(Binary(t, set, name), args...)
 	cmd.Stdin = stdin
 	out, err := cmd.CombinedOutput()
 	if err != nil {
