@@ -227,7 +227,7 @@ func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.K
 		add("network.peer.address", peer)
 		attrs = append(attrs, attribute.Int("network.peer.port", port))
 	}
-	add("user_agent.original", clip(r.UserAgent(), 256))
+	add("user_agent.original", clip(first(r.Header["User-Agent"]), 256))
 	add("network.protocol.version", protocolVersion(r))
 	return attrs
 }
@@ -235,17 +235,22 @@ func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.K
 // hostPort splits "host:port" and "[host]:port"; the port is 0 where there is
 // none. net.SplitHostPort allocates an error for every address without one.
 func hostPort(s string) (host string, port int) {
-	i := strings.LastIndexByte(s, ':')
-	if i < 0 || i < strings.LastIndexByte(s, ']') || strings.IndexByte(s, ':') != i && s[0] != '[' {
-		return strings.Trim(s, "[]"), 0 // the last: an IPv6 address without a port
+	i, scale := len(s)-1, 1
+	for ; i >= 0 && s[i] >= '0' && s[i] <= '9' && scale <= 10_000; i-- {
+		port += int(s[i]-'0') * scale
+		scale *= 10
 	}
-	for _, c := range []byte(s[i+1:]) {
-		if c < '0' || c > '9' || port > 65535 {
-			return strings.Trim(s[:i], "[]"), 0
-		}
-		port = port*10 + int(c-'0')
+	if i < 1 || s[i] != ':' || i == len(s)-1 || port > 65535 {
+		return strings.Trim(s, "[]"), 0
 	}
-	return strings.Trim(s[:i], "[]"), port
+	host = s[:i]
+	if host[len(host)-1] == ']' && host[0] == '[' {
+		return host[1 : len(host)-1], port
+	}
+	if strings.IndexByte(host, ':') >= 0 {
+		return s, 0 // an IPv6 address without a port
+	}
+	return host, port
 }
 
 // maxAttribute bounds what a client can put on a span.
