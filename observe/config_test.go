@@ -86,9 +86,9 @@ func TestEachConfigMistakeIsToldByItsName(t *testing.T) {
 		{nil, Config{Buckets: map[string][]float64{dbDuration.Name: {1, 1}}}, `Config.Buckets: db_client_operation_duration_seconds: [1 1] are not finite numbers in ascending order`},
 		{nil, Config{Buckets: map[string][]float64{dbDuration.Name: {1, math.Inf(1)}}}, `Config.Buckets: db_client_operation_duration_seconds: [1 +Inf] are not finite numbers in ascending order`},
 		{map[string]string{"OTEL_TRACES_SAMPLER": "most"}, Config{}, `tracing: OTEL_TRACES_SAMPLER: unknown sampler "most"`},
-		{map[string]string{"OTEL_METRICS_EXPORTER": "csv"}, Config{}, `OTEL_METRICS_EXPORTER: "csv" is neither otlp nor prometheus nor none`},
+		{map[string]string{"OTEL_METRICS_EXPORTER": "csv"}, Config{}, `OTEL_METRICS_EXPORTER: "csv" is none of otlp, none, prometheus`},
 		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/json"}, Config{}, `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: "http/json" is neither http/protobuf nor grpc`},
-		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "10s"}, Config{}, `OTEL_METRIC_EXPORT_INTERVAL: "10s" is not a number of milliseconds above 0`},
+		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "10s"}, Config{}, `OTEL_METRIC_EXPORT_INTERVAL: "10s" is not a number above 0`},
 		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "collector:4318"}, Config{}, `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: "collector:4318" is not a URL with a host`},
 	}
 	for _, test := range tests {
