@@ -21,8 +21,8 @@ import (
 
 // Transport returns a http.RoundTripper that measures and traces every request
 // and sends it through next, http.DefaultTransport when nil. The trace goes on
-// in the called service: the headers traceparent and tracestate are set on a
-// copy of the request. The metric ends with the response's header; the span
+// in the called service: the headers traceparent and tracestate, and baggage
+// where Config.Tracing allows some, are set on a copy of the request. The metric ends with the response's header; the span
 // ends when the response's body is read to its end or closed. A request whose
 // RoundTrip did not return is counted under error_type "panic", and the panic
 // goes on. Applying it twice counts once. A nil Telemetry returns next, or
@@ -126,6 +126,7 @@ func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 	out.Header = make(http.Header, len(r.Header)+2)
 	maps.Copy(out.Header, r.Header) // values are replaced, not changed
 	o.span.Inject(out.Header)
+	t.client.tel.server.propagator.InjectBaggage(r.Context(), out.Header)
 
 	returned := false
 	defer func() {

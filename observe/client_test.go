@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -432,6 +433,24 @@ func TestHostsAreBounded(t *testing.T) {
 	}
 	if n := len(*tel.client.found.read.Load()); n > 150 { // two schemes, and a host with and without its port
 		t.Errorf("%d hosts are remembered", n)
+	}
+}
+
+func TestTransportSendsTheBaggageThatIsAllowed(t *testing.T) {
+	tel := start(t, Config{Tracing: tracing.Config{Baggage: []string{"tenant"}}})
+	bag, err := baggage.Parse("tenant=blue,secret=hunter2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _ := http.NewRequestWithContext(baggage.ContextWithBaggage(t.Context(), bag), "GET", "http://host/", nil)
+	tel.Transport(roundTripper(func(out *http.Request) (*http.Response, error) {
+		if got := out.Header.Get("Baggage"); got != "tenant=blue" {
+			t.Errorf("baggage %q", got)
+		}
+		return nil, errBoom
+	})).RoundTrip(r)
+	if len(r.Header) != 0 {
+		t.Errorf("the caller's header became %v", r.Header)
 	}
 }
 
