@@ -85,14 +85,12 @@ func unhex(dst []byte, src string) bool {
 // fifth of unhex's work, and every request has six of them.
 func unhex8(dst []byte, src string) (bad uint64) {
 	const ones = 0x0101010101010101
-	_ = src[7]
-	x := uint64(src[0]) | uint64(src[1])<<8 | uint64(src[2])<<16 | uint64(src[3])<<24 |
-		uint64(src[4])<<32 | uint64(src[5])<<40 | uint64(src[6])<<48 | uint64(src[7])<<56
-	letter := x >> 6 & ones               // 1 for @ to DEL, of which only a to f pass below
-	n := x&(0x0f*ones) + letter*9         // the value of each digit, if it is one
-	bad = n + 0x30*ones + letter*0x27 ^ x // does the value give the digit back: 0 is 0x30, a is 0x61
-	bad |= (n+6*ones)>>4&ones ^ letter    // are the letters, and they alone, above 9
-	bad |= n & (0xf0 * ones)              // and is none above 15
+	x := binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(src), len(src))) // one load; read only
+	letter := x >> 6 & ones                                                         // 1 for @ to DEL, of which only a to f pass below
+	n := x&(0x0f*ones) + letter*9                                                   // the value of each digit, if it is one
+	bad = n + 0x30*ones + letter*0x27 ^ x                                           // does the value give the digit back: 0 is 0x30, a is 0x61
+	bad |= (n+6*ones)>>4&ones ^ letter                                              // are the letters, and they alone, above 9
+	bad |= n & (0xf0 * ones)                                                        // and is none above 15
 	n = (n<<4 | n>>8) & 0x00ff00ff00ff00ff
 	n = (n | n>>8) & 0x0000ffff0000ffff
 	binary.LittleEndian.PutUint32(dst, uint32(n|n>>16))
