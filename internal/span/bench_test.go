@@ -93,8 +93,9 @@ func TestTheHotPathAllocatesAsPromised(t *testing.T) {
 }
 
 func TestASpanIsSmall(t *testing.T) {
-	// The server's allocation is 96 bytes more; with net/http's copy of the request, 304 bytes, it stays below 600.
-	if size := unsafe.Sizeof(Span{}); size > 192 {
+	// Four children fit into 768 bytes with the allocator's header. The server's allocation is some 100 bytes more than one
+	// span; with net/http's copy of the request, 304 bytes, it stays below 600.
+	if size := unsafe.Sizeof(Span{}); size > 184 {
 		t.Errorf("%d bytes", size)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -57,7 +58,7 @@ func (s *Span) Status() sdktrace.Status {
 }
 
 func (s *Span) statusLocked() sdktrace.Status {
-	st := sdktrace.Status{Code: s.status}
+	st := sdktrace.Status{Code: codes.Code(s.status)}
 	if s.more != nil {
 		st.Description = s.more.description
 	}

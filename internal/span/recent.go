@@ -45,7 +45,9 @@ func (r *recent) wants(w *pace, s *Span, o *Outcome) bool {
 	return !o.Stream && (int64(s.took) > w.slowest.Load() || s.start.Unix() > w.stale.Load())
 }
 
-func (s *Span) failed(o *Outcome) bool { return o.Failed || o.Panicked || s.status == codes.Error }
+func (s *Span) failed(o *Outcome) bool {
+	return o.Failed || o.Panicked || codes.Code(s.status) == codes.Error
+}
 
 // put copies a trace into the ring of its route. below are its ended spans, open those that still run.
 func (r *recent) put(w *pace, s *Span, o *Outcome, reason string, below, open []*Span, lost int) {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -43,10 +42,10 @@ type Span struct {
 	kind        uint8
 	flags       trace.TraceFlags
 	parentFlags trace.TraceFlags
-	mode        mode       // set at begin, constant afterwards
-	status      codes.Code // under mu
-	ended       bool       // under mu
-	described   bool       // under mu: the describer's first attributes are in more.attrs
+	mode        mode  // set at begin, constant afterwards
+	status      uint8 // under mu: a codes.Code
+	ended       bool  // under mu
+	described   bool  // under mu: the describer's first attributes are in more.attrs
 }
 
 // mode says what was decided when the span began.

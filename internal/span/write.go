@@ -63,10 +63,10 @@ func (s *Span) SetStatus(code codes.Code, description string) {
 		return
 	}
 	defer s.mu.Unlock()
-	if s.status > code {
+	if codes.Code(s.status) > code {
 		return
 	}
-	s.status = code
+	s.status = uint8(min(code, 255))
 	if code != codes.Error {
 		description = ""
 	}
@@ -341,8 +341,8 @@ func (s *Span) close(end, given time.Time, failed bool) bool {
 		s.extra().end = given
 	}
 	s.took = end.Sub(s.start)
-	if failed && s.status == codes.Unset {
-		s.status = codes.Error
+	if failed && codes.Code(s.status) == codes.Unset {
+		s.status = uint8(codes.Error)
 	}
 	s.ended = true
 	s.mu.Unlock()
