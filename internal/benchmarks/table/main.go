@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,7 +67,8 @@ func run(rounds int, benchTime time.Duration, only string, instructions bool) er
 
 	for round := range rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, rounds)
-		for _, m := range all {
+		for _, i := range rand.Perm(len(all)) { // so that nobody always follows the same
+			m := all[i]
 			for _, cpus := range m.cpus() {
 				err := bench(binary, m.pattern(), benchTime.String(), cpus, func(_ string, values map[string]float64) {
 					for unit, v := range values {
