@@ -25,7 +25,18 @@
 //
 // Bad settings are errors of NewProvider. Afterwards nothing fails: an exporter that is slow, hangs or refuses costs no
 // request any time, memory is bounded by the queue, and each lost span is counted by reason in Stats and logged at most
-// once a minute.
+// once a minute. For each exporter, produced = exported + queued + dropped, at any time.
+//
+// # Concurrency
+//
+// Everything here may be called concurrently. A context may be kept after its request: spans begun in it belong to the
+// same trace and share its fate.
+//
+// # Cost
+//
+// A span is 184 bytes: part of the edge's own allocation for a request, a quarter of one for a step or a query below it.
+// When it is exported one allocation more holds the copy. BenchmarkServerRefused and its neighbours in internal/span
+// measure it beside the SDK's spans.
 package tracing
 
 import (

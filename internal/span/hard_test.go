@@ -263,3 +263,35 @@ func TestMemoryIsBoundedThroughAnOutage(t *testing.T) {
 		})
 	}
 }
+
+func TestASpanForAFullQueueCostsNoCopy(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	p := New(Settings{Exporters: []Exporter{{Name: "hanging", SpanExporter: hanging{}, Queue: 1}}})
+	request(p, nil, nil)
+	request(p, nil, nil)
+	if n := testing.AllocsPerRun(100, func() { request(p, nil, nil) }); n > 1 {
+		t.Errorf("%v allocations", n)
+	}
+	if e := p.Stats().Exporters[0]; e.Produced != 103 || e.Dropped[reasonQueueFull] != 102 || e.Queued != 1 {
+		t.Errorf("%+v", e)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	_ = p.Shutdown(ctx)
+}
+
+func TestWhatALaterSDKAddsToASpanHasAnAnswer(t *testing.T) {
+	p, _ := provider(t, Settings{})
+	s := p.Start(context.Background(), Options{Name: "s", Kind: trace.SpanKindServer})
+	s.Finish(Outcome{})
+	// A method of the interface that Span and record do not have would be the embedded span's.
+	if got := s.ReadWriteSpan.InstrumentationScope().Name; got != s.InstrumentationScope().Name {
+		t.Errorf("the scope answers %q", got)
+	}
+	if r := s.record("", false); r.ReadOnlySpan.EndTime().IsZero() {
+		t.Error("the record's embedded span has not ended")
+	}
+	s.ReadWriteSpan.AddEvent("x") // and it does nothing
+}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -47,6 +48,8 @@ type pipeline struct {
 	kill   context.CancelFunc
 	killed context.Context
 	flush  chan struct{} // holds the one flush under way: each takes a place in the processor's queue
+
+	full atomic.Bool // a hint, so that nobody copies a span for a queue that has no room
 
 	mu       sync.Mutex
 	closed   bool // nothing is admitted
@@ -89,6 +92,7 @@ func (l *pipeline) OnEnd(s sdktrace.ReadOnlySpan) {
 	case l.closed:
 		l.drop(1, reasonShutdown, nil)
 	case l.waiting >= int64(l.queue):
+		l.full.Store(true)
 		l.drop(1, reasonQueueFull, nil)
 	default:
 		l.waiting++
@@ -97,6 +101,25 @@ func (l *pipeline) OnEnd(s sdktrace.ReadOnlySpan) {
 	say := l.report()
 	l.mu.Unlock()
 	say()
+}
+
+// declines reports whether there is no room for a span, and then has counted it as dropped.
+func (l *pipeline) declines() bool {
+	if !l.full.Load() {
+		return false
+	}
+	l.mu.Lock()
+	if l.closed || l.waiting < int64(l.queue) {
+		l.full.Store(false)
+		l.mu.Unlock()
+		return false
+	}
+	l.produced++
+	l.drop(1, reasonQueueFull, nil)
+	say := l.report()
+	l.mu.Unlock()
+	say()
+	return true
 }
 
 // lose counts spans that were let go before they came here.

@@ -144,6 +144,9 @@ func (p *Provider) emit(s *Span, reason string, late bool) {
 	if len(processors) == 0 {
 		return
 	}
+	if sampled := late || s.mode&modeSampled != 0; sampled && !p.watching && len(p.pipelines) == 1 && p.pipelines[0].declines() {
+		return
+	}
 	r := s.record(reason, late)
 	if !late {
 		for _, sp := range processors {

@@ -203,12 +203,24 @@ func (s *Span) stateText() string {
 	return s.more.state.String()
 }
 
+// HeaderRoom is memory for the header that InjectIn writes. It belongs to that header from then on.
+type HeaderRoom struct {
+	text [traceparentLen]byte
+	list [1]string
+}
+
+// InjectIn is Inject without an allocation: the value of traceparent is in room, which is used once.
+func (s *Span) InjectIn(room *HeaderRoom, h http.Header) {
+	if s != nil && s.traceID.IsValid() {
+		injectHeaderIn(room, h, s.traceID, s.id, s.flags, s.stateText())
+	}
+}
+
 func injectHeader(h http.Header, traceID trace.TraceID, id trace.SpanID, flags trace.TraceFlags, state string) {
-	// One allocation for the text and the slice that holds it.
-	v := new(struct {
-		text [traceparentLen]byte
-		list [1]string
-	})
+	injectHeaderIn(new(HeaderRoom), h, traceID, id, flags, state) // the text and its slice in one allocation
+}
+
+func injectHeaderIn(v *HeaderRoom, h http.Header, traceID trace.TraceID, id trace.SpanID, flags trace.TraceFlags, state string) {
 	formatTraceparent(&v.text, traceID, id, flags)
 	v.list[0] = unsafe.String(&v.text[0], len(v.text)) // never written again
 	h[traceparentKey] = v.list[:]
