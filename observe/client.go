@@ -79,6 +79,7 @@ type outgoing struct {
 	status    int
 	errorType string
 	body      io.ReadCloser
+	header    span.HeaderRoom
 	ended     atomic.Bool
 }
 
@@ -125,7 +126,7 @@ func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 	out := r.WithContext(o.span)
 	out.Header = make(http.Header, len(r.Header)+2)
 	maps.Copy(out.Header, r.Header) // values are replaced, not changed
-	o.span.Inject(out.Header)
+	o.span.InjectIn(&o.header, out.Header)
 	t.client.tel.server.propagator.InjectBaggage(r.Context(), out.Header)
 
 	returned := false

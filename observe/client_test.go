@@ -561,8 +561,8 @@ func TestTransportAllocations(t *testing.T) {
 		sampler sdktrace.Sampler
 		above   float64
 	}{
-		{"not sampled", sdktrace.NeverSample(), 5},
-		{"sampled", sdktrace.AlwaysSample(), 7},
+		{"not sampled", sdktrace.NeverSample(), 4},
+		{"sampled", sdktrace.AlwaysSample(), 6},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			transport := start(t, Config{Tracing: tracing.Config{Sampler: c.sampler, Exporter: discard{}}}).Transport(quick)

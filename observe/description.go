@@ -68,7 +68,7 @@ var (
 	}
 	dbDuration = Description{
 		Name: "db_client_operation_duration_seconds", OTel: "db.client.operation.duration", Kind: runtimemetrics.Histogram, Unit: "s",
-		Help:    "Time of a database operation, without waiting for a connection and without reading rows.",
+		Help:    "Time of a database operation, connecting and preparing among them, without waiting in the pool and without reading rows.",
 		Labels:  []string{"db_system_name", "db_namespace", "db_operation_name", "error_type"},
 		Buckets: databaseSeconds,
 	}

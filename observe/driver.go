@@ -1,5 +1,7 @@
 package observe
 
+//lint:file-ignore SA1019 old drivers have only the old interfaces
+
 import (
 	"context"
 	"database/sql/driver"
@@ -40,10 +42,10 @@ func wrap(dc driver.Conn, db *database) driver.Conn {
 	c.queryer, _ = dc.(driver.QueryerContext)
 	c.execer, _ = dc.(driver.ExecerContext)
 	if c.queryer == nil {
-		c.oldQueryer, _ = dc.(driver.Queryer) //nolint:staticcheck // old drivers have only this
+		c.oldQueryer, _ = dc.(driver.Queryer)
 	}
 	if c.execer == nil {
-		c.oldExecer, _ = dc.(driver.Execer) //nolint:staticcheck // old drivers have only this
+		c.oldExecer, _ = dc.(driver.Execer)
 	}
 	queries, execs := c.queryer != nil || c.oldQueryer != nil, c.execer != nil || c.oldExecer != nil
 	switch {
@@ -75,8 +77,8 @@ type conn struct {
 	db         *database
 	queryer    driver.QueryerContext
 	execer     driver.ExecerContext
-	oldQueryer driver.Queryer //nolint:staticcheck // old drivers have only this
-	oldExecer  driver.Execer  //nolint:staticcheck // old drivers have only this
+	oldQueryer driver.Queryer
+	oldExecer  driver.Execer 
 }
 
 type (
@@ -199,7 +201,7 @@ func (c *conn) beginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if opts.ReadOnly {
 		return nil, errors.New("sql: driver does not support read-only transactions")
 	}
-	dtx, err := c.Conn.Begin() //nolint:staticcheck // old drivers have only this
+	dtx, err := c.Conn.Begin()
 	if err == nil && ctx.Err() != nil {
 		dtx.Rollback()
 		return nil, ctx.Err()
@@ -243,7 +245,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows
 	} else if values, bad := plainValues(ctx, args); bad != nil {
 		err = bad
 	} else {
-		rows, err = s.Stmt.Query(values) //nolint:staticcheck // old drivers have only this
+		rows, err = s.Stmt.Query(values)
 	}
 	returned = true
 	return rows, err
@@ -257,7 +259,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res d
 	} else if values, bad := plainValues(ctx, args); bad != nil {
 		err = bad
 	} else {
-		res, err = s.Stmt.Exec(values) //nolint:staticcheck // old drivers have only this
+		res, err = s.Stmt.Exec(values)
 	}
 	returned = true
 	return res, err
@@ -268,7 +270,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res d
 // ColumnConverter for statements that lack one, and database/sql would take
 // the word of one for values it should convert itself.
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
-	err := driver.ErrSkip
+	var err error
 	if n, ok := s.Stmt.(driver.NamedValueChecker); ok {
 		err = n.CheckNamedValue(v)
 	} else {
@@ -277,7 +279,7 @@ func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 	if err != driver.ErrSkip {
 		return err
 	}
-	if _, ok := s.Stmt.(driver.ColumnConverter); ok { //nolint:staticcheck // old drivers have only this
+	if _, ok := s.Stmt.(driver.ColumnConverter); ok {
 		return driver.ErrSkip
 	}
 	v.Value, err = driver.DefaultParameterConverter.ConvertValue(v.Value)
@@ -285,7 +287,7 @@ func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 }
 
 func (s *stmt) ColumnConverter(i int) driver.ValueConverter {
-	if c, ok := s.Stmt.(driver.ColumnConverter); ok { //nolint:staticcheck // old drivers have only this
+	if c, ok := s.Stmt.(driver.ColumnConverter); ok {
 		return c.ColumnConverter(i)
 	}
 	return driver.DefaultParameterConverter

@@ -1,5 +1,7 @@
 package observe
 
+//lint:file-ignore SA1019 old drivers have only the old interfaces
+
 import (
 	"context"
 	"database/sql"
@@ -548,7 +550,7 @@ func TestRawConnectionUnwraps(t *testing.T) {
 				t.Errorf("%s: Unwrap gives a %T, want a %v", name, inner, want)
 			}
 			_, query := inner.(driver.QueryerContext)
-			_, old := inner.(driver.Queryer) //nolint:staticcheck // old drivers have only this
+			_, old := inner.(driver.Queryer)
 			if _, ok := dc.(driver.QueryerContext); ok != (query || old) {
 				t.Errorf("%s: QueryerContext: %t", name, ok)
 			}
