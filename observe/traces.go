@@ -1,10 +1,12 @@
 package observe
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,18 @@ func (t *Telemetry) traces(w http.ResponseWriter, r *http.Request) {
 			found = append(found, trace)
 		}
 	}
+	// What went wrong first, then what took longest.
+	slices.SortStableFunc(found, func(a, b span.Trace) int {
+		switch {
+		case a.Failed != b.Failed && a.Failed:
+			return -1
+		case a.Failed != b.Failed:
+			return 1
+		case a.Failed:
+			return 0 // the newest first, as they came
+		}
+		return cmp.Compare(b.Duration, a.Duration)
+	})
 	open := t.provider.Open(openAge)
 	w.Header().Set("Cache-Control", "no-store")
 	if r.FormValue("format") == "json" || r.Header.Get("Accept") == "application/json" {
