@@ -78,7 +78,7 @@ type conn struct {
 	queryer    driver.QueryerContext
 	execer     driver.ExecerContext
 	oldQueryer driver.Queryer
-	oldExecer  driver.Execer 
+	oldExecer  driver.Execer
 }
 
 type (
