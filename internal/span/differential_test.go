@@ -520,19 +520,19 @@ var corpus = []program{
 		*s = sdktrace.SpanLimits{AttributeValueLengthLimit: -1, AttributeValueDepthLimit: -1, AttributeCountLimit: -1, EventCountLimit: -1, LinkCountLimit: -1, AttributePerEventCountLimit: -1, AttributePerLinkCountLimit: -1}
 	}, run: func(l *lab) {
 		_, s := l.start(l.ctx, "s")
-		for i := range 300 {
+		for i := range 130 {
 			s.SetAttributes(attribute.Int(fmt.Sprint(i), i))
-			s.AddEvent(fmt.Sprint(i), trace.WithAttributes(manyAttrs(200)...))
-			s.AddLink(trace.Link{SpanContext: remoteContext(), Attributes: manyAttrs(200)})
+			s.AddEvent(fmt.Sprint(i), trace.WithAttributes(manyAttrs(130)...))
+			s.AddLink(trace.Link{SpanContext: remoteContext(), Attributes: manyAttrs(130)})
 		}
 		s.End()
 	}},
 	{name: "more of everything than the defaults hold", run: func(l *lab) {
 		_, s := l.start(l.ctx, "s", trace.WithAttributes(manyAttrs(200)...))
-		for i := range 300 {
+		for i := range 130 {
 			s.SetAttributes(attribute.Int(fmt.Sprint("later", i), i))
-			s.AddEvent(fmt.Sprint(i), trace.WithAttributes(manyAttrs(200)...))
-			s.AddLink(trace.Link{SpanContext: remoteContext(), Attributes: manyAttrs(200)})
+			s.AddEvent(fmt.Sprint(i), trace.WithAttributes(manyAttrs(130)...))
+			s.AddLink(trace.Link{SpanContext: remoteContext(), Attributes: manyAttrs(130)})
 		}
 		s.End()
 	}},

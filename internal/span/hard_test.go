@@ -229,14 +229,14 @@ func TestMemoryIsBoundedThroughAnOutage(t *testing.T) {
 			p := New(Settings{Sampler: c.sampler, Late: Late{Budget: 1e9}, Exporters: []Exporter{{Name: "hanging", SpanExporter: hanging{}}}})
 			before := heap()
 			var open []*Span
-			for i := range 20_000 {
+			for i := range 10_000 {
 				ballast := new([4096]byte) // what a request holds on to
 				root := p.Start(context.WithValue(context.Background(), ownKey{}, ballast), Options{Name: "root"})
 				for range 3 {
 					_, s := p.Tracer("lib").Start(root, "c", trace.WithAttributes(manyAttrs(8)...))
 					s.End()
 				}
-				if i%100 == 0 {
+				if i%50 == 0 {
 					open = append(open, root) // 200 never end
 					continue
 				}
