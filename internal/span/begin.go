@@ -209,7 +209,7 @@ func (p *Provider) begin(s *Span, scope *Scope, parent context.Context, up trace
 	if rt.IsEnabled() {
 		ctx, task := rt.NewTask(parent, o.Name)
 		s.ctx = ctx
-		s.extra().taskEnd = task.End
+		s.extra().task = task
 	}
 	// From here on others may see the span.
 	if ours != nil {

@@ -2,6 +2,7 @@ package span
 
 import (
 	"context"
+	rt "runtime/trace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,7 +90,7 @@ type more struct {
 	rawState    string             // the caller's, when trace.TraceState cannot hold it; passed on as it is
 	parent      *trace.SpanContext // when the parent is not told by parentID, parentFlags and the own trace ID
 	end         time.Time          // when an end time was given
-	taskEnd     func()             // of the execution trace
+	task        *rt.Task           // of the execution trace
 	shell       trace.Span
 }
 

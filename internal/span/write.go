@@ -333,9 +333,9 @@ func (s *Span) close(end, given time.Time, failed bool) bool {
 		s.mu.Unlock()
 		return false
 	}
-	if s.more != nil && s.more.taskEnd != nil {
-		s.more.taskEnd()
-		s.more.taskEnd = nil
+	if s.more != nil && s.more.task != nil {
+		s.more.task.End()
+		s.more.task = nil
 	}
 	if !given.IsZero() {
 		s.extra().end = given
