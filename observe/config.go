@@ -60,6 +60,13 @@ type Config struct {
 	// Default: 5 s.
 	Interval time.Duration
 
+	// MemoryLimitShare, from 0 to 1, keeps GOMEMLIMIT at this share of the
+	// cgroup's memory limit, also when that changes; 0.9 leaves a tenth to what
+	// the runtime does not count. A limit that the program or GOMEMLIMIT sets is
+	// never touched. The last one stays after Shutdown.
+	// Default: 0, GOMEMLIMIT is left alone. Variable: none.
+	MemoryLimitShare float64
+
 	// DrainDelay is how long Serve keeps serving after /readyz began to fail,
 	// so that load balancers take the instance out first. Negative: none.
 	// Default: 5 s in Kubernetes (KUBERNETES_SERVICE_HOST is set), else none.
@@ -159,6 +166,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.Interval = 5 * time.Second
 	case c.Interval < 100*time.Millisecond:
 		wrong("Interval", "%v is below 100ms", c.Interval)
+	}
+	if !(c.MemoryLimitShare >= 0 && c.MemoryLimitShare <= 1) { // NaN is neither
+		wrong("MemoryLimitShare", "%v is not from 0 to 1", c.MemoryLimitShare)
 	}
 	switch {
 	case c.DrainDelay < 0:

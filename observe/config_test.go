@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,9 @@ func TestEachConfigMistakeIsToldByItsName(t *testing.T) {
 		{map[string]string{"OTEL_EXPORTER_PROMETHEUS_PORT": "-1"}, Config{}, `OTEL_EXPORTER_PROMETHEUS_PORT: "localhost:-1": the port is not a number from 0 to 65535`},
 		{nil, Config{MaxSeries: -1}, `Config.MaxSeries: -1 is negative`},
 		{nil, Config{Interval: time.Millisecond}, `Config.Interval: 1ms is below 100ms`},
+		{nil, Config{MemoryLimitShare: 1.1}, `Config.MemoryLimitShare: 1.1 is not from 0 to 1`},
+		{nil, Config{MemoryLimitShare: -.1}, `Config.MemoryLimitShare: -0.1 is not from 0 to 1`},
+		{nil, Config{MemoryLimitShare: math.NaN()}, `Config.MemoryLimitShare: NaN is not from 0 to 1`},
 		{nil, Config{ShutdownTimeout: -time.Second}, `Config.ShutdownTimeout: -1s is negative`},
 		{nil, Config{Buckets: map[string][]float64{"x_seconds": {1}}}, `Config.Buckets: "x_seconds" is no histogram of observe.All`},
 		{nil, Config{Buckets: map[string][]float64{"observe_ready": {1}}}, `Config.Buckets: "observe_ready" is no histogram of observe.All`},
@@ -152,6 +156,18 @@ func TestAllConfigMistakesAreToldAtOnceAndNothingIsStarted(t *testing.T) {
 	}
 	if otel.GetTracerProvider() != before || running.Load() != nil || log.String() != "" {
 		t.Error("something was begun")
+	}
+}
+
+func TestMemoryLimitShareReachesTheSampler(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1)) // which a limited cgroup changes
+	tel, err := Start(t.Context(), Config{AdminAddr: Off, MemoryLimitShare: .9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tel.Shutdown(t.Context())
+	if got := tel.sampler.MemoryLimitShare; got != .9 {
+		t.Errorf("the sampler keeps a share of %v, want 0.9", got)
 	}
 }
 

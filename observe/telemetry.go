@@ -125,7 +125,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	t.dependencies = newDependencies(t)
 	t.pools = newPools()
 	t.logCounts = newLogCounts(t.metrics)
-	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval}
+	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval, MemoryLimitShare: config.MemoryLimitShare}
 	build, _ := t.metrics.gauge(buildInfo).with(config.Service, config.Version, runtime.Version())
 	build.Set(1)
 	t.metrics.registry.MustRegister(
