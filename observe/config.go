@@ -87,6 +87,12 @@ type Config struct {
 	// Default: the usual names of tokens, keys and passwords, in URLs only.
 	Redact []string
 
+	// Headers names the request headers that server spans carry, in any case,
+	// as http.request.header.<name>: headers hold cookies and credentials, so
+	// none is taken that is not named.
+	// Default: none.
+	Headers []string
+
 	// Logger takes Loadline's own records, a few in a service's life.
 	// Default: slog.Default() at the time of each record.
 	Logger *slog.Logger
@@ -191,6 +197,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Tracing.Version == "" {
 		c.Tracing.Version = c.Version
 	}
+	c.Tracing.Redact = slices.Concat(c.Tracing.Redact, c.Redact)
 	if c.Tracing.Logger == nil {
 		c.Tracing.Logger = c.Logger
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/loadline-go/loadline/observe"
 	"github.com/loadline-go/loadline/tracing"
@@ -233,4 +234,29 @@ func ExampleAll() {
 	// Output:
 	// gauge {request} [http_request_method url_scheme]
 	// Requests whose handler is running.
+}
+
+// A function that is frozen between calls, as AWS Lambda does it, flushes
+// before it answers: a frozen process sends nothing.
+func ExampleTelemetry_Flush() {
+	tel, err := observe.Start(context.Background(), observe.Config{Service: "thumbnails", AdminAddr: observe.Off})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer tel.Shutdown(context.Background())
+
+	handle := func(ctx context.Context, event string) (string, error) {
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
+			defer cancel()
+			if err := tel.Flush(ctx); err != nil {
+				slog.Warn("telemetry was lost", "err", err)
+			}
+		}()
+		err := tracing.Do(ctx, "thumbnail", func(ctx context.Context) error { return nil })
+		return "done: " + event, err
+	}
+	fmt.Println(handle(context.Background(), "cat.jpg"))
+	// Output: done: cat.jpg <nil>
 }

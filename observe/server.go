@@ -2,6 +2,7 @@ package observe
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,6 +65,7 @@ type server struct {
 	routes                                      cache[string, *route]
 	recent                                      [64]atomic.Pointer[route] // by the address of the pattern's text
 	propagator                                  span.Propagator
+	headers                                     []header
 	hint                                        sync.Once
 }
 
@@ -77,6 +79,9 @@ func newServer(t *Telemetry) *server {
 		stream:       m.histogram(serverStream),
 		panics:       m.counter(serverPanics),
 		propagator:   t.config.Tracing.Propagator(),
+	}
+	for _, name := range t.config.Headers {
+		s.headers = append(s.headers, header{http.CanonicalHeaderKey(name), attribute.Key("http.request.header." + strings.ToLower(name))})
 	}
 	active := &levels{desc: desc(serverActive)}
 	for i, method := range methods {
@@ -246,8 +251,25 @@ func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.K
 	}
 	add("user_agent.original", clip(first(r.Header["User-Agent"]), 256))
 	add("network.protocol.version", protocolVersion(r))
+	for _, h := range q.server.headers {
+		if values := r.Header[h.name]; len(values) > 0 {
+			values = slices.Clone(values[:min(len(values), maxHeaderValues)])
+			for i := range values {
+				values[i] = clip(values[i], maxAttribute)
+			}
+			attrs = append(attrs, h.key.StringSlice(values))
+		}
+	}
 	return attrs
 }
+
+// header is one that Config.Headers allows.
+type header struct {
+	name string
+	key  attribute.Key
+}
+
+const maxHeaderValues = 8
 
 // hostPort splits "host:port" and "[host]:port"; the port is 0 where there is
 // none. net.SplitHostPort allocates an error for every address without one.

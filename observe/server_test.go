@@ -1,6 +1,37 @@
 package observe
 
-import "testing"
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/loadline-go/loadline/tracing"
+)
+
+func TestServerSpansCarryTheHeadersThatAreAllowed(t *testing.T) {
+	exporter := tracetest.NewInMemoryExporter()
+	tel := start(t, Config{Headers: []string{"x-tenant"}, Tracing: tracing.Config{Exporter: exporter}})
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("X-Tenant", "acme")
+	r.Header.Set("Cookie", "secret")
+	r.Header.Set("Authorization", "secret")
+	tel.Handler(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), r)
+	if err := tel.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, a := range exporter.GetSpans()[0].Attributes {
+		got[string(a.Key)] = a.Value.String()
+		if a.Value.String() == "secret" {
+			t.Errorf("%s is on the span", a.Key)
+		}
+	}
+	if got["http.request.header.x-tenant"] != `["acme"]` {
+		t.Errorf("attributes: %v", got)
+	}
+}
 
 func TestHostPort(t *testing.T) {
 	for _, test := range []struct {

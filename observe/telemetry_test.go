@@ -202,7 +202,7 @@ func serveOne(tel *Telemetry) {
 func TestShutdownIsBoundedAndReturnsWhatCouldNotBeSent(t *testing.T) {
 	canceled, cancel := context.WithCancel(context.Background())
 	cancel()
-	short, cancel := context.WithTimeout(context.Background(), 600*time.Millisecond)
+	short, cancel := context.WithTimeout(context.Background(), 4*time.Second)
 	defer cancel()
 	for _, test := range []struct {
 		name   string
@@ -218,7 +218,7 @@ func TestShutdownIsBoundedAndReturnsWhatCouldNotBeSent(t *testing.T) {
 			release := make(chan struct{})
 			defer close(release)
 			tel, err := Start(context.Background(), Config{
-				AdminAddr: Off, ShutdownTimeout: 600 * time.Millisecond,
+				AdminAddr: Off, ShutdownTimeout: 2400 * time.Millisecond,
 				Tracing: tracing.Config{Exporter: hung{ignore: test.ignore, release: release}, Sampler: sdktrace.AlwaysSample()},
 			})
 			if err != nil {
@@ -232,7 +232,7 @@ func TestShutdownIsBoundedAndReturnsWhatCouldNotBeSent(t *testing.T) {
 				wg.Go(func() { results[i] = tel.Shutdown(test.ctx) })
 			}
 			wg.Wait()
-			if took := time.Since(start); took > 2*time.Second {
+			if took := time.Since(start); took > 8*time.Second {
 				t.Errorf("took %v", took)
 			}
 			told := 0
