@@ -114,6 +114,9 @@ func NewProvider(ctx context.Context, c Config) (*Provider, error) {
 		if len(e.errs) > 0 {
 			return nil, errors.Join(e.errs...)
 		}
+		if c.Exporter != nil {
+			s.Exporters = []span.Exporter{{SpanExporter: c.Exporter}}
+		}
 		return span.New(s), nil
 	}
 	exporter := e.exporter(ctx, c.Exporter)

@@ -176,3 +176,34 @@ func TestDoRecordsAPanicAndLetsItGoOn(t *testing.T) {
 		t.Errorf("a trace with a panic was not kept: %+v", got)
 	}
 }
+
+// closing is an exporter that counts its ends.
+type closing struct{ ends *int }
+
+func (closing) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error {
+	return errors.New("never")
+}
+func (c closing) Shutdown(context.Context) error { *c.ends++; return nil }
+
+func TestADisabledProviderSendsNothingAndShutsDownWhatItWasGiven(t *testing.T) {
+	t.Setenv("OTEL_SDK_DISABLED", "TRUE")
+	ends := 0
+	p, err := tracing.NewProvider(t.Context(), tracing.Config{Exporter: closing{&ends}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := tracing.Extract(t.Context(), map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
+	ctx, s := p.Tracer("test").Start(ctx, "work")
+	if s.IsRecording() || tracing.ID(ctx) != "0af7651916cd43dd8448eb211c80319c" {
+		t.Errorf("recording %v in trace %s", s.IsRecording(), tracing.ID(ctx))
+	}
+	s.End()
+	for range 2 {
+		if err := p.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if ends != 1 {
+		t.Errorf("the exporter was shut down %d times", ends)
+	}
+}

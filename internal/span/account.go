@@ -95,7 +95,11 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 			after = append(after, l)
 		}
 		p.processors.Store(&after)
-		p.shutErr = wrap("tracing: shutdown: ", each(ctx, processors, sdktrace.SpanProcessor.Shutdown))
+		err := each(ctx, processors, sdktrace.SpanProcessor.Shutdown)
+		for _, e := range p.idle {
+			err = errors.Join(err, e.Shutdown(ctx))
+		}
+		p.shutErr = wrap("tracing: shutdown: ", err)
 	})
 	return p.shutErr
 }

@@ -47,7 +47,8 @@ type Provider struct {
 
 	processors atomic.Pointer[[]sdktrace.SpanProcessor]
 	pipelines  []*pipeline
-	watching   bool // someone else than the pipelines sees spans start
+	idle       []Exporter // of a provider that is off: only shut down
+	watching   bool       // someone else than the pipelines sees spans start
 	shut       atomic.Bool
 	shutOnce   sync.Once
 	shutErr    error
@@ -93,8 +94,10 @@ func New(s Settings) *Provider {
 	p.late.init(s.Late)
 	p.families.init(p.late.Traces)
 	processors := append([]sdktrace.SpanProcessor(nil), s.Processors...)
-	if !p.off {
-		for _, e := range s.Exporters {
+	for _, e := range s.Exporters {
+		if p.off {
+			p.idle = append(p.idle, e)
+		} else {
 			l := newPipeline(e, s.Log)
 			p.pipelines = append(p.pipelines, l)
 			processors = append(processors, l)
