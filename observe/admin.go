@@ -120,6 +120,8 @@ type pageData struct {
 	Title   string
 	Facts   []page
 	Pages   []page
+	Routes  []routeRow
+	Own     []Description // defined by the program
 	Metrics []Description
 }
 
@@ -136,7 +138,7 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 	}
 	if d, ok := t.sampler.Latest(); ok {
 		facts = append(facts,
-			page{"Scheduler latency", fmt.Sprintf("p50 %v, p99 %v over the last %v", d.SchedP50, d.SchedP99, d.Interval.Round(time.Second))},
+			page{"Scheduler latency", fmt.Sprintf("p50 %s, p99 %s over the last %v", short(d.SchedP50), short(d.SchedP99), d.Interval.Round(time.Second))},
 			page{"Goroutines", fmt.Sprintf("%.0f", d.Now.Goroutines.Total)},
 			page{"Memory", fmt.Sprintf("%.1f MiB held by Go, %.1f MiB live", d.Now.Memory.Used/(1<<20), d.Now.Memory.HeapLive/(1<<20))},
 		)
@@ -151,6 +153,8 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			{"/debug/traces", "the slowest and the last failed requests of each route, as waterfalls"},
 			{"/debug/pprof/", "profiles and execution traces"},
 		},
+		Routes:  t.server.table(),
+		Own:     t.metrics.definitions(),
 		Metrics: All(),
 	})
 }
@@ -171,17 +175,25 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% }
 td, th { text-align: left; padding: .25rem 1rem .25rem 0; vertical-align: top; border-bottom: 1px solid #8884 }
-code { font-size: .9em; overflow-wrap: anywhere }
+td.number { text-align: right; white-space: nowrap } td:first-child { white-space: nowrap }
+code { font-size: .9em } wbr { user-select: none }
+@media (max-width: 40rem) { td:first-child { white-space: normal; overflow-wrap: anywhere } }
 </style>{{end}}
 {{define "list"}}<table>{{range .}}<tr><td><a href="{{.Path}}"><code>{{.Path}}</code></a><td>{{.About}}{{end}}</table>{{end}}
 {{define "index"}}{{template "head" .}}
 <h1>{{.Title}}</h1>
 <table>{{range .Facts}}<tr><th>{{.Path}}<td>{{.About}}{{end}}</table>
+{{if .Routes}}<h2>Requests since the start, most time first</h2>
+<table><tr><th>Route<th>Requests<th>Errors<th>p50<th>p95<th>p99
+{{range .Routes}}<tr><td><code>{{.Route}}</code><td class="number">{{.Requests}}<td class="number">{{.Errors}}<td class="number">{{.P50}}<td class="number">{{.P95}}<td class="number">{{.P99}}{{end}}</table>{{end}}
 <h2>Pages</h2>
 {{template "list" .Pages}}
+{{if .Own}}<h2>Metrics of this program</h2>
+{{template "metrics" .Own}}{{end}}
 <h2>Metrics</h2>
-<table><tr><th>Name<th>Meaning{{range .Metrics}}<tr><td><code>{{.Name}}</code><td>{{.Help}}{{end}}</table>
+{{template "metrics" .Metrics}}
 {{end}}
+{{define "metrics"}}<table><tr><th>Name<th>Meaning{{range .}}<tr><td><code>{{.Name}}</code><td>{{.Help}}{{end}}</table>{{end}}
 {{define "profiles"}}{{template "head" .}}
 <h1>{{.Title}}</h1>
 <p><a href="/">Back</a></p>

@@ -28,7 +28,9 @@ type Metric struct {
 
 	// Buckets are the upper bounds of a histogram's classic buckets, ascending,
 	// without +Inf.
-	// Default: the bounds for durations in seconds, from 5 ms to 10 s.
+	// Default: bounds for durations, from 5 ms to 10 s, when the name ends in
+	// _seconds; for sizes, from 256 B to 64 MiB, when it ends in _bytes; else
+	// from 0.01 to ten million.
 	Buckets []float64
 }
 
@@ -37,7 +39,7 @@ type Metric struct {
 // name in snake case; struct{} for none. The label sets of a metric are
 // bounded by Config.MaxSeries. A nil Counter does nothing. Its methods may be
 // called concurrently.
-type Counter[L comparable] struct{ series[L, prometheus.Counter] }
+type Counter[L comparable] struct{ s series[L, prometheus.Counter] }
 
 // NewCounter defines a counter. It is meant for package or program start: a
 // name, help or label that cannot work, or a name that is taken, is a mistake
@@ -47,8 +49,8 @@ func NewCounter[L comparable](t *Telemetry, m Metric) *Counter[L] {
 		return nil
 	}
 	c := &Counter[L]{}
-	d := c.describe(t, m, runtimemetrics.Counter)
-	c.vec = t.metrics.counter(d)
+	d := c.s.describe(t, m, runtimemetrics.Counter)
+	c.s.vec = t.metrics.counter(d)
 	return c
 }
 
@@ -58,11 +60,11 @@ func (c *Counter[L]) Add(labels L, n float64) {
 	if c == nil || !(n >= 0 && n <= math.MaxFloat64) {
 		return
 	}
-	c.of(labels).Add(n)
+	c.s.of(labels).Add(n)
 }
 
 // A Gauge goes up and down. See Counter for L and for nil.
-type Gauge[L comparable] struct{ series[L, prometheus.Gauge] }
+type Gauge[L comparable] struct{ s series[L, prometheus.Gauge] }
 
 // NewGauge defines a gauge; see NewCounter.
 func NewGauge[L comparable](t *Telemetry, m Metric) *Gauge[L] {
@@ -70,28 +72,28 @@ func NewGauge[L comparable](t *Telemetry, m Metric) *Gauge[L] {
 		return nil
 	}
 	g := &Gauge[L]{}
-	d := g.describe(t, m, runtimemetrics.Gauge)
-	g.vec = t.metrics.gauge(d)
+	d := g.s.describe(t, m, runtimemetrics.Gauge)
+	g.s.vec = t.metrics.gauge(d)
 	return g
 }
 
 // Set sets the value.
 func (g *Gauge[L]) Set(labels L, v float64) {
 	if g != nil {
-		g.of(labels).Set(v)
+		g.s.of(labels).Set(v)
 	}
 }
 
 // Add adds v, which may be negative.
 func (g *Gauge[L]) Add(labels L, v float64) {
 	if g != nil {
-		g.of(labels).Add(v)
+		g.s.of(labels).Add(v)
 	}
 }
 
 // A Histogram tells how values are distributed: counts, sum and quantiles, as
 // classic buckets and as a native histogram. See Counter for L and for nil.
-type Histogram[L comparable] struct{ series[L, *timing] }
+type Histogram[L comparable] struct{ s series[L, *timing] }
 
 // NewHistogram defines a histogram; see NewCounter.
 func NewHistogram[L comparable](t *Telemetry, m Metric) *Histogram[L] {
@@ -99,26 +101,38 @@ func NewHistogram[L comparable](t *Telemetry, m Metric) *Histogram[L] {
 		return nil
 	}
 	if len(m.Buckets) == 0 {
-		m.Buckets = requestSeconds
+		m.Buckets = bucketsFor(m.Name)
 	}
 	h := &Histogram[L]{}
-	d := h.describe(t, m, runtimemetrics.Histogram)
-	h.vec = t.metrics.histogram(d)
+	d := h.s.describe(t, m, runtimemetrics.Histogram)
+	h.s.vec = t.metrics.histogram(d)
 	return h
 }
 
-// Observe records v; what is not finite is ignored. When ctx is that of a sampled trace, the
-// trace's ID is attached as an exemplar, at most once a second a series.
+// bucketsFor returns bounds that suit what the name says is measured.
+func bucketsFor(name string) []float64 {
+	switch {
+	case strings.HasSuffix(name, "_seconds"):
+		return requestSeconds
+	case strings.HasSuffix(name, "_bytes"):
+		return bodyBytes
+	}
+	return anything
+}
+
+// Observe records v; what is not finite is ignored. When ctx is that of a
+// sampled trace, its ID becomes an exemplar: once a second a series, or at once
+// when v is above the last value that got one.
 func (h *Histogram[L]) Observe(ctx context.Context, labels L, v float64) {
 	if h == nil || math.IsNaN(v) || math.IsInf(v, 0) {
 		return
 	}
 	ids := trace.SpanContextFromContext(ctx)
 	if !ids.IsSampled() {
-		h.of(labels).theirs.Observe(v) // without the time of day, which costs more than the observation
+		h.s.of(labels).theirs.Observe(v) // without the time of day, which costs more than the observation
 		return
 	}
-	h.of(labels).observe(v, time.Now(), ids, 0)
+	h.s.of(labels).observe(v, time.Now(), ids, 0)
 }
 
 // series finds the child of a label struct.
@@ -187,6 +201,7 @@ func (s *series[L, T]) describe(t *Telemetry, m Metric, kind runtimemetrics.Kind
 	if slices.ContainsFunc(All(), func(o Description) bool { return o.Name == d.Name }) {
 		fail(fmt.Errorf("metric %s: the name is one of observe.All", d.Name))
 	}
+	t.metrics.define(d)
 	return d
 }
 

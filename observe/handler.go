@@ -95,7 +95,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := &request{server: s, w: w, r: r}
 	s.tel.provider.Begin(&q.span, s.propagator.ExtractBaggage(r.Context(), r.Header), span.Options{
 		Name: methods[methodIndex(r.Method)], Kind: trace.SpanKindServer, Start: start,
-		Remote: span.ParseTraceparent(r.Header), Describer: q, Scope: s.tel.scope,
+		Header: r.Header, Describer: q, Scope: s.tel.scope,
 	})
 	q.r = r.WithContext(q)
 	if r.ContentLength < 0 && r.Body != nil {

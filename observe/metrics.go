@@ -28,6 +28,22 @@ type metrics struct {
 	buckets  map[string][]float64 // bounds by metric name, in place of the description's
 	log      *slog.Logger
 	overflow *prometheus.CounterVec
+
+	mu      sync.Mutex
+	defined []Description // by the program
+}
+
+func (m *metrics) define(d Description) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.defined = append(m.defined, d)
+}
+
+// definitions lists the metrics that the program defined, by name.
+func (m *metrics) definitions() []Description {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.SortedFunc(slices.Values(m.defined), func(a, b Description) int { return strings.Compare(a.Name, b.Name) })
 }
 
 func newMetrics(max int, buckets map[string][]float64, log *slog.Logger) *metrics {

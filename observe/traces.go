@@ -74,10 +74,10 @@ func writeTrace(w io.Writer, t span.Trace, now time.Time) {
 		state = "  failed"
 	}
 	switch {
-	case t.Reason != "":
-		state += "  exported late: " + t.Reason
 	case !t.Exported:
 		state += "  not exported"
+	case t.Reason != "":
+		state += "  exported late: " + t.Reason
 	}
 	fmt.Fprintf(w, "%s  %s%s\ntrace %s  %s ago\n", oneLine(t.Route), short(t.Duration), state, t.ID, now.Sub(t.Start).Round(time.Second))
 	depth := map[string]int{}

@@ -34,7 +34,7 @@ func TestTracesShowsFailedRequestsWithoutAnyExporter(t *testing.T) {
 	do(tel.Handler(mux), "GET", "/orders/1?token=hunter2")
 
 	w := fromLocal(tel.Admin(), "/debug/traces")
-	for _, want := range []string{"GET /orders/{id}", "failed", "exported late: error", "send  mail", "ERROR", "no route <b>"} {
+	for _, want := range []string{"GET /orders/{id}", "failed", "not exported", "send  mail", "ERROR", "no route <b>"} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("no %q in\n%s", want, w.Body)
 		}

@@ -117,7 +117,7 @@ type Trace struct {
 	Start    time.Time     `json:"start"`
 	Duration time.Duration `json:"duration_ns"`
 	Failed   bool          `json:"failed"`
-	Exported bool          `json:"exported"`              // sampled, or kept late
+	Exported bool          `json:"exported"`              // sampled or kept late, and there is an exporter
 	Reason   string        `json:"keep_reason,omitempty"` // why it was kept late
 	Lost     int           `json:"lost_spans,omitempty"`  // spans beyond the bounds
 	Spans    []TraceSpan   `json:"spans"`                 // the root first, then in the order they began
@@ -149,7 +149,7 @@ type TraceEvent struct {
 func traceOf(s *Span, o *Outcome, reason string, below, open []*Span, lost int) Trace {
 	t := Trace{
 		ID: s.traceID.String(), Route: routeOf(s, o), Start: s.start, Duration: s.took, Failed: s.failed(o),
-		Exported: s.mode&modeSampled != 0 || reason != "", Reason: reason, Lost: lost,
+		Exported: (s.mode&modeSampled != 0 || reason != "") && len(s.scope().p.pipelines) > 0, Reason: reason, Lost: lost,
 	}
 	all := slices.Concat(open, below, []*Span{s})
 	slices.Reverse(all) // families list the youngest first
