@@ -45,8 +45,8 @@
 //
 // What the runtime cannot see is a process that does not run at all: throttled,
 // preempted or paused with all its threads, or with timers that fire late. The
-// Sampler sets itself a timer every 200 ms and records how late it fires. That
-// is Node's event-loop delay. After a late one it looks ten times more often for
+// Sampler sets itself a timer every 250 ms and records how late it fires. That
+// is Node's event-loop delay. After a late one it looks five times more often for
 // two seconds; each probe counts for the time it stands for, so that the
 // distribution remains that of time.
 //

@@ -20,10 +20,10 @@ const (
 	denseFor = 2 * time.Second
 	// denseMost and denseRest bound what is spent on a process that is always
 	// late, and least needs more work: a dense time ends after 10 s, and is
-	// followed by five times as much that is sparse.
+	// followed by nine times as much that is sparse.
 	denseMost = 10 * time.Second
-	denseRest = 5
-	denser    = 10 // times
+	denseRest = 9
+	denser    = 5 // times
 )
 
 // next returns when to wake up, and how many probes that one stands for. A

@@ -24,10 +24,10 @@ type Sampler struct {
 	Keep int
 
 	// Probe is the mean time between two wake-up probes, jittered by a half.
-	// After one that was more than 10 ms late they come ten times denser for 2 s,
-	// at most for 10 s on end and a sixth of the time. Negative is off. Default
-	// 200 ms: a wake-up costs 0.1 ms of CPU on a virtual machine, and five a
-	// second stay below 0.1 % of one.
+	// After one that was more than 10 ms late they come five times denser for 2 s,
+	// at most for 10 s on end and a tenth of the time. Negative is off. Default
+	// 250 ms: a wake-up costs 0.1 ms of CPU on a virtual machine, and six a second,
+	// the most there can be for long, stay below 0.1 % of one.
 	Probe time.Duration
 
 	// MemoryLimitShare, when above 0, keeps GOMEMLIMIT at this share of the
@@ -61,13 +61,13 @@ type samplerCost struct {
 const (
 	defaultInterval = 5 * time.Second
 	defaultKeep     = 61
-	defaultProbe    = 200 * time.Millisecond
+	defaultProbe    = 250 * time.Millisecond
 )
 
 // Run samples until ctx is done. The first sample is taken at once, the last
 // when ctx ends. On Linux Run holds about twenty descriptors of /proc and the
-// cgroup meanwhile. A Sampler runs once: a second Run is the program's mistake
-// and panics.
+// cgroup meanwhile, and one for each thread up to 64. A Sampler runs once: a
+// second Run is the program's mistake and panics.
 func (s *Sampler) Run(ctx context.Context) {
 	if s == nil {
 		return

@@ -28,8 +28,8 @@ func TestSamplerSamplesEachInterval(t *testing.T) {
 			if d.Interval != 5*time.Second {
 				t.Errorf("an interval of %v", d.Interval)
 			}
-			if n := d.Wakeup.Count(); n < 180 || n > 380 {
-				t.Errorf("probes that stand for %d times 20 ms in 5 s, want about 250", n)
+			if n := d.Wakeup.Count(); n < 70 || n > 140 {
+				t.Errorf("probes that stand for %d times 50 ms in 5 s, want about 100", n)
 			}
 		}
 		if d, ok := s.Last(30 * time.Second); !ok || d.Interval != 30*time.Second {
@@ -77,7 +77,7 @@ func TestProbeIsDenseOnlyAfterALateOne(t *testing.T) {
 		t.Errorf("healthy: probes after %v to %v, weight %d", least, most, weight)
 	}
 	p.woke(now, lateProbe+1)
-	if least, most, weight := spread(); least < 5*time.Millisecond || most > 15*time.Millisecond || weight != 1 {
+	if least, most, weight := spread(); least < 10*time.Millisecond || most > 30*time.Millisecond || weight != 1 {
 		t.Errorf("after a late one: probes after %v to %v, weight %d", least, most, weight)
 	}
 	now = now.Add(denseFor)
@@ -86,7 +86,7 @@ func TestProbeIsDenseOnlyAfterALateOne(t *testing.T) {
 	}
 }
 
-func TestProbeOfAProcessAlwaysLateIsDenseASixthOfTheTime(t *testing.T) {
+func TestProbeOfAProcessAlwaysLateIsDenseATenthOfTheTime(t *testing.T) {
 	p := probe{mean: 100 * time.Millisecond}
 	begin := time.Now()
 	now := begin
@@ -99,7 +99,7 @@ func TestProbeOfAProcessAlwaysLateIsDenseASixthOfTheTime(t *testing.T) {
 		now = wake
 		p.woke(now, time.Second)
 	}
-	if share := dense.Seconds() / now.Sub(begin).Seconds(); share < .1 || share > .18 {
+	if share := dense.Seconds() / now.Sub(begin).Seconds(); share < .05 || share > .12 {
 		t.Errorf("dense %.2f of the time", share)
 	}
 }

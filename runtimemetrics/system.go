@@ -63,6 +63,7 @@ func (r *systemReader) close() {
 	for i := range p.pressure {
 		p.pressure[i].file.close()
 	}
+	r.threads.close()
 	r.cgroup.close()
 }
 
@@ -116,7 +117,7 @@ func (r *systemReader) process(p *Process) {
 	if p.Descriptors = descriptors(r.proc.fd); !Known(p.Descriptors) {
 		r.missing(r.proc.fd)
 	}
-	if p.RunDelay = r.threads.read(r.proc.task, p.Threads, r.buf[:]); !Known(p.RunDelay) {
+	if p.RunDelay = r.threadDelay(p.Threads); !Known(p.RunDelay) {
 		r.missing(r.proc.task)
 	}
 }

@@ -3,6 +3,7 @@ package runtimemetrics
 import (
 	"encoding/binary"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 )
@@ -159,9 +160,9 @@ func direntNumber(name []byte) (int, bool) {
 	return n, len(name) > 0
 }
 
-// maxThreads bounds the cost of threadDelays: a file of 3 µs for each thread.
-// A Go process with more threads has other troubles, and the pressure files to
-// show this one.
+// maxThreads bounds the cost of threadDelays: a descriptor and a read of 1 µs
+// for each thread. A Go process with more threads has other troubles, and the
+// pressure files to show this one.
 const maxThreads = 64
 
 // threadDelays adds up what /proc/self/task/*/schedstat say, which
@@ -177,23 +178,24 @@ type threadDelays struct {
 
 type threadDelay struct {
 	tid   int
-	path  string
+	stat  source
 	delay float64
 }
 
-// read returns the total. The directory is listed only when the number of
-// threads, which the caller knows, is not that of the last listing, or one of
-// those listed has ended.
-func (t *threadDelays) read(dir string, threads float64, buf []byte) float64 {
+// threadDelay returns the total. The directory is listed only when the number
+// of threads, which the caller knows, is not that of the last listing, or one
+// of those listed has ended.
+func (r *systemReader) threadDelay(threads float64) float64 {
+	t := &r.threads
 	if t.stale || float64(len(t.last)) != threads {
-		if !t.list(dir, buf) {
+		if !t.list(r.proc.task, r.buf[:]) {
 			return unknown
 		}
 	}
 	known := false
 	for i := range t.last {
 		n := &t.last[i]
-		_, rest := field(readFile(n.path, buf)) // time on the CPU, then in the queue
+		_, rest := field(r.file(&n.stat)) // time on the CPU, then in the queue
 		word, _ := field(rest)
 		v, ok := number(word)
 		if !ok {
@@ -223,6 +225,12 @@ func (t *threadDelays) list(dir string, buf []byte) bool {
 	if !ok || len(t.now) > maxThreads {
 		return false
 	}
+	for i := range t.last {
+		l := &t.last[i]
+		if !slices.ContainsFunc(t.now, func(n threadDelay) bool { return n.tid == l.tid }) {
+			l.stat.file.close()
+		}
+	}
 	t.last, t.now = t.now, t.last
 	t.stale = false
 	return true
@@ -235,5 +243,11 @@ func (t *threadDelays) before(dir string, tid int) threadDelay {
 			return l
 		}
 	}
-	return threadDelay{tid: tid, path: dir + "/" + strconv.Itoa(tid) + "/schedstat"}
+	return threadDelay{tid: tid, stat: source{path: dir + "/" + strconv.Itoa(tid) + "/schedstat"}}
+}
+
+func (t *threadDelays) close() {
+	for i := range t.last {
+		t.last[i].stat.file.close()
+	}
 }

@@ -21,4 +21,6 @@ func descriptors(string) float64 { return unknown }
 
 type threadDelays struct{}
 
-func (*threadDelays) read(string, float64, []byte) float64 { return unknown }
+func (*threadDelays) close() {}
+
+func (*systemReader) threadDelay(float64) float64 { return unknown }

@@ -1,6 +1,9 @@
 package runtimemetrics
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // A metric is a row of the table: what is known beforehand, and where the
 // values come from. A histogram has a distribution, all else has series.
@@ -66,18 +69,8 @@ func All() []Description {
 		out[i].Labels = slices.Clone(out[i].Labels)
 		out[i].Buckets = slices.Clone(out[i].Buckets)
 	}
-	slices.SortFunc(out, func(a, b Description) int { return compareNames(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b Description) int { return strings.Compare(a.Name, b.Name) })
 	return out
-}
-
-func compareNames(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 var table = []metric{
