@@ -175,7 +175,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% }
 td, th { text-align: left; padding: .25rem 1rem .25rem 0; vertical-align: top; border-bottom: 1px solid #8884 }
-td.number { text-align: right; white-space: nowrap } td:first-child { white-space: nowrap }
+.number { text-align: right; white-space: nowrap } td:first-child { white-space: nowrap }
 code { font-size: .9em } wbr { user-select: none }
 @media (max-width: 40rem) { td:first-child { white-space: normal; overflow-wrap: anywhere } }
 </style>{{end}}
@@ -184,7 +184,7 @@ code { font-size: .9em } wbr { user-select: none }
 <h1>{{.Title}}</h1>
 <table>{{range .Facts}}<tr><th>{{.Path}}<td>{{.About}}{{end}}</table>
 {{if .Routes}}<h2>Requests since the start, most time first</h2>
-<table><tr><th>Route<th>Requests<th>Errors<th>p50<th>p95<th>p99
+<table><tr><th>Route<th class="number">Requests<th class="number">Errors<th class="number">p50<th class="number">p95<th class="number">p99
 {{range .Routes}}<tr><td><code>{{.Route}}</code><td class="number">{{.Requests}}<td class="number">{{.Errors}}<td class="number">{{.P50}}<td class="number">{{.P95}}<td class="number">{{.P99}}{{end}}</table>{{end}}
 <h2>Pages</h2>
 {{template "list" .Pages}}

@@ -65,7 +65,7 @@ var (
 	}
 	serverPanics = Description{
 		Name: "observe_panics_total", Kind: runtimemetrics.Counter, Unit: "{panic}",
-		Help:   "Panics that left a handler; each is also counted as a response with status 500.",
+		Help:   "Panics, and ends of the goroutine, that left a handler; each is also counted as a response with status 500.",
 		Labels: []string{"http_route"},
 	}
 	clientDuration = Description{

@@ -49,6 +49,7 @@ type logHandler struct {
 	export  slog.Handler // the same records by OTLP; nil: not asked for
 	counts  *logCounts
 	secrets map[string]bool // keys whose values are redacted, in lower case
+	bound   bool            // the logger was given a trace_id: no second one is added
 	groups  []logGroup
 }
 
@@ -70,6 +71,7 @@ func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 		attrs = h.redact(attrs)
 	}
 	if len(h.groups) == 0 {
+		g.bound = h.bound || slices.ContainsFunc(attrs, func(a slog.Attr) bool { return a.Key == "trace_id" })
 		g.next = h.next.WithAttrs(attrs)
 		if h.export != nil {
 			g.export = h.export.WithAttrs(attrs)
@@ -99,7 +101,7 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	if h.export != nil {
 		h.export.Handle(ctx, r) // it takes the IDs from ctx; what is lost there is counted
 	}
-	if traceID, spanID := logIDs(ctx); traceID != "" {
+	if traceID, spanID := logIDs(ctx); traceID != "" && !h.bound {
 		r = r.Clone()
 		r.AddAttrs(slog.String("trace_id", traceID), slog.String("span_id", spanID))
 	}

@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/slogtest"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/loadline-go/loadline/tracing"
 )
 
 func TestLogHandlerIsASlogHandler(t *testing.T) {
@@ -135,5 +138,18 @@ func TestLogRecordInASpanAllocatesNoMoreThanBare(t *testing.T) {
 		if bare, ours := run(plain, attrs), run(tel.LogHandler(plain), attrs); ours > bare {
 			t.Errorf("%d attributes: %v allocations, bare %v", attrs, ours, bare)
 		}
+	}
+}
+
+func TestLogHandlerAddsNoSecondTraceID(t *testing.T) {
+	tel := start(t, Config{})
+	var out bytes.Buffer
+	log := slog.New(tel.LogHandler(slog.NewJSONHandler(&out, nil)))
+	tracing.Do(t.Context(), "step", func(ctx context.Context) error {
+		log.With("trace_id", tracing.ID(ctx)).WithGroup("g").InfoContext(ctx, "bound", "k", "v")
+		return nil
+	})
+	if n := strings.Count(out.String(), `"trace_id"`); n != 1 {
+		t.Errorf("%d trace IDs in %s", n, &out)
 	}
 }

@@ -14,9 +14,14 @@ var verbs = [...]string{
 	"PREPARE", "DEALLOCATE", "DECLARE", "FETCH", "CLOSE", "DO", "END", "ABORT", "REFRESH", "REINDEX", "DESCRIBE", "LOAD", "UPSERT",
 }
 
+// maxScan is how much of a statement is looked at. A request waits for it, and
+// a text may be a megabyte of values, or of brackets that a client chose.
+const maxScan = 4 << 10
+
 // operation returns the verb of a statement, behind comments and parentheses.
 // It does not allocate.
 func operation(query string) string {
+	query = query[:min(len(query), maxScan)]
 	for {
 		query = strings.TrimLeft(query, " \t\r\n\f\v(;\ufeff")
 		switch {
@@ -50,6 +55,7 @@ func operation(query string) string {
 // before a quote, a quote inside a quoted identifier, a comment within a
 // comment and the like. What follows an unclosed quote is a literal.
 func withoutLiterals(query string) string {
+	query = query[:min(len(query), maxScan)]
 	var b strings.Builder
 	b.Grow(min(len(query), 2*maxAttribute))
 	word := false // the previous character belongs to an identifier

@@ -3,6 +3,7 @@ package observe
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -139,4 +140,23 @@ func FuzzWithoutLiterals(f *testing.F) {
 			inside = isWord(r)
 		}
 	})
+}
+
+// What a client can put into a statement must not keep its request waiting. An
+// unbounded scan of some of these takes seconds; a bounded one is far below the
+// limit here, on any machine.
+func TestHostileStatementsAreScannedInBoundedTime(t *testing.T) {
+	for _, part := range []string{"[", "]", "(", "'", "\"", "`", "$", "$$", "$a$", "--", "--\n", "/*", "/**/", "*/", "#", "\\", "0", "1e", "\xff", "é"} {
+		query := "select " + strings.Repeat(part, 1<<20/len(part))
+		fastest := time.Hour
+		for range 5 { // the machine may be busy: the best of five
+			start := time.Now()
+			operation(query)
+			withoutLiterals(query)
+			fastest = min(fastest, time.Since(start))
+		}
+		if fastest > 200*time.Millisecond {
+			t.Errorf("a megabyte of %q takes %v", part, fastest)
+		}
+	}
 }
