@@ -72,11 +72,14 @@ type subject struct {
 
 func startSubject(t *testing.T, env []string, args ...string) *subject {
 	t.Helper()
-	addr, admin := server.FreeAddr(t), server.FreeAddr(t)
-	s := &subject{url: "http://" + addr, admin: "http://" + admin}
-	s.Process = server.Start(t, server.Command{
-		Name: "subject", Path: build(t, "internal/e2e/subject"), Env: env, Health: s.admin + "/livez", Grace: 30 * time.Second,
-		Args: append([]string{"-addr", addr, "-admin", admin}, args...),
+	s, path := &subject{}, build(t, "internal/e2e/subject")
+	s.Process = server.StartOnPorts(t, 2, func(ports []string) server.Command {
+		addr, admin := "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
+		s.url, s.admin = "http://"+addr, "http://"+admin
+		return server.Command{
+			Name: "subject", Path: path, Env: env, Health: s.admin + "/livez", Grace: 30 * time.Second,
+			Args: append([]string{"-addr", addr, "-admin", admin}, args...),
+		}
 	})
 	waitOK(t, s.url+"/leaf")
 	return s

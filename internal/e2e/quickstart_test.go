@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,14 +38,25 @@ type report struct {
 
 func startQuickstart(t *testing.T, env []string, args ...string) *quickstart {
 	t.Helper()
-	addr, admin := server.FreeAddr(t), server.FreeAddr(t)
-	q := &quickstart{url: "http://" + addr, admin: "http://" + admin, report: filepath.Join(t.TempDir(), "report.json")}
+	q := &quickstart{report: filepath.Join(t.TempDir(), "report.json")}
 	q.Process = server.Start(t, server.Command{
-		Name: "quickstart", Path: build(t, "examples/quickstart"), Env: env, Health: q.admin + "/readyz", Grace: 20 * time.Second,
-		Args: append([]string{"-addr", addr, "-admin", admin, "-report", q.report}, args...),
+		Name: "quickstart", Path: build(t, "examples/quickstart"), Env: env, Grace: 20 * time.Second,
+		Args: append([]string{"-addr", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-report", q.report}, args...),
+		Ready: func(p *server.Process) error {
+			urls := places.FindStringSubmatch(p.Log())
+			if urls == nil {
+				return errors.New("it does not say where it listens")
+			}
+			q.url, q.admin = urls[1], urls[2]
+			return nil
+		},
 	})
+	waitOK(t, q.admin+"/readyz")
 	return q
 }
+
+// places is where a quickstart says it is.
+var places = regexp.MustCompile(`(?m)^shop +(http://[^/]+)/.*\nadmin +(http://[^/]+)/$`)
 
 // adminAddr is the host:port to scrape.
 func (q *quickstart) adminAddr() string { return strings.TrimPrefix(q.admin, "http://") }

@@ -69,7 +69,7 @@ route: {receiver: hook, group_wait: 100ms, group_interval: 1s, repeat_interval: 
 receivers: [{name: hook, webhook_configs: [{url: %q, send_resolved: true}]}]
 `, hook.URL))
 	a := &Alertmanager{}
-	a.Process = startOnPorts(t, 1, func(ports []string) Command {
+	a.Process = StartOnPorts(t, 1, func(ports []string) Command {
 		a.Addr = "127.0.0.1:" + ports[0]
 		return Command{
 			Name: "alertmanager (" + set + ")", Path: path, Dir: data, Health: "http://" + a.Addr + "/-/ready",

@@ -46,7 +46,7 @@ func StartCollector(t testing.TB, c CollectorConfig) *Collector {
 	t.Helper()
 	path := Binary(t, "collector", "collector")
 	col := &Collector{dir: t.TempDir(), parent: t}
-	col.Process = startOnPorts(t, 4, func(ports []string) Command {
+	col.Process = StartOnPorts(t, 4, func(ports []string) Command {
 		col.GRPC, col.HTTP, col.Metrics = "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1], "127.0.0.1:"+ports[2]
 		health := "127.0.0.1:" + ports[3]
 		jaeger, pipeline := "", ""

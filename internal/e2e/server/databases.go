@@ -31,7 +31,7 @@ func StartRedis(t testing.TB) (addr string) {
 	t.Helper()
 	c := debianCommand(t, Binary(t, "debian", "usr/bin/redis-server"))
 	c.Dir = t.TempDir()
-	startOnPorts(t, 1, func(ports []string) Command {
+	StartOnPorts(t, 1, func(ports []string) Command {
 		addr = "127.0.0.1:" + ports[0]
 		c.Args = []string{"--bind", "127.0.0.1", "--port", ports[0], "--dir", c.Dir, "--save", "", "--daemonize", "no"}
 		c.Ready = accepts(addr)
@@ -72,7 +72,7 @@ func StartPostgres(t testing.TB) (dsn string) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
 	}
-	startOnPorts(t, 1, func(ports []string) Command {
+	StartOnPorts(t, 1, func(ports []string) Command {
 		addr := "127.0.0.1:" + ports[0]
 		dsn = "postgres://e2e@" + addr + "/postgres?sslmode=disable"
 		c.Args = []string{"-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + ports[0], "-c", "unix_socket_directories=" + dir, "-c", "fsync=off"}
@@ -83,8 +83,8 @@ func StartPostgres(t testing.TB) (dsn string) {
 }
 
 // accepts is for servers without a health endpoint: both of these listen when they can serve.
-func accepts(addr string) func() error {
-	return func() error {
+func accepts(addr string) func(*Process) error {
+	return func(*Process) error {
 		conn, err := net.DialTimeout("tcp", addr, time.Second)
 		if err != nil {
 			return fmt.Errorf("not listening: %w", err)

@@ -23,7 +23,7 @@ func StartJaeger(t testing.TB) *Jaeger {
 	t.Helper()
 	path := Binary(t, "jaeger", "jaeger")
 	j := &Jaeger{}
-	j.Process = startOnPorts(t, 7, func(ports []string) Command {
+	j.Process = StartOnPorts(t, 7, func(ports []string) Command {
 		addr := func(i int) string { return "127.0.0.1:" + ports[i] }
 		j.URL, j.GRPC, j.HTTP = "http://"+addr(0), addr(2), addr(3)
 		return Command{

@@ -66,7 +66,7 @@ type Command struct {
 	// Health is a URL that answers 200 when the program is ready.
 	Health string
 	// Ready takes the place of Health where there is none.
-	Ready func() error
+	Ready func(*Process) error
 	// User runs the program as somebody else. Default: as the test.
 	User *syscall.Credential
 	// Grace is how long the program may take to end after SIGTERM before it
@@ -145,9 +145,9 @@ func Start(t testing.TB, c Command) *Process {
 	return p
 }
 
-// startOnPorts starts the program that make describes for n free ports, with
-// other ports when one of them was taken in the meantime.
-func startOnPorts(t testing.TB, n int, describe func(ports []string) Command) *Process {
+// StartOnPorts starts the program described for n free ports, as Start does,
+// with other ports when one of them was taken in the meantime.
+func StartOnPorts(t testing.TB, n int, describe func(ports []string) Command) *Process {
 	t.Helper()
 	for attempt := 1; ; attempt++ {
 		p, err := start(describe(freePorts(t, n)))
@@ -204,7 +204,7 @@ func start(c Command) (*Process, error) {
 	}
 	deadline := time.Now().Add(30 * time.Second)
 	for {
-		err := ready()
+		err := ready(p)
 		if err == nil {
 			return p, nil
 		}
@@ -220,9 +220,9 @@ func start(c Command) (*Process, error) {
 	}
 }
 
-func answersOK(url string) func() error {
+func answersOK(url string) func(*Process) error {
 	client := &http.Client{Timeout: time.Second}
-	return func() error {
+	return func(*Process) error {
 		resp, err := client.Get(url)
 		if err != nil {
 			return err

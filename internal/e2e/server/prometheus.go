@@ -65,7 +65,7 @@ func StartPrometheus(t testing.TB, lane Lane, c PrometheusConfig) *Prometheus {
 	}
 	path, data := Binary(t, set, name), t.TempDir()
 	p := &Prometheus{}
-	p.Process = startOnPorts(t, 1, func(ports []string) Command {
+	p.Process = StartOnPorts(t, 1, func(ports []string) Command {
 		addr := "127.0.0.1:" + ports[0]
 		p.URL = "http://" + addr
 		return Command{
