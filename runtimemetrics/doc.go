@@ -111,13 +111,16 @@
 // # Coming from Node
 //
 //	nodejs_eventloop_lag_seconds          observe_wakeup_delay_seconds
+//	nodejs_eventloop_lag_min, max, mean   observe_wakeup_delay_seconds, go_schedule_duration_seconds
 //	nodejs_eventloop_lag_p50, p90, p99    observe_schedule_delay_seconds{percentile}
 //	nodejs.eventloop.delay.*              observe_wakeup_delay_seconds, go_schedule_duration_seconds
 //	nodejs.eventloop.utilization          rate(process_cpu_time_seconds_total) / go_processor_limit
+//	nodejs.eventloop.time                 go_cpu_time_seconds_total
 //	nodejs_active_handles, requests       go_goroutine_count, observe_goroutines{state}
 //	nodejs_gc_duration_seconds            go_memory_gc_pause_duration_seconds, observe_gc_cpu_seconds_total
 //	nodejs_heap_size_used_bytes           observe_memory_heap_live_bytes
 //	nodejs_heap_size_total_bytes          go_memory_used_bytes
+//	nodejs_heap_space_size_*_bytes        go_memory_used_bytes{go_memory_type}
 //	nodejs_external_memory_bytes          process_memory_usage_bytes - go_memory_used_bytes
 //
 // Two differences matter. A gauge of lag that is read at the scrape measures

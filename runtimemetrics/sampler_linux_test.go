@@ -63,15 +63,17 @@ func TestThreadsThatEndGiveTheirDescriptorsBack(t *testing.T) {
 	r := newReader(true)
 	var s Snapshot
 	for range 3 {
-		var threads sync.WaitGroup
+		var begun, threads sync.WaitGroup
+		begun.Add(10)
 		release := make(chan struct{})
 		for range 10 {
 			threads.Go(func() {
 				runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+				begun.Done()
 				<-release
 			})
 		}
-		time.Sleep(10 * time.Millisecond)
+		begun.Wait()
 		r.read(&s, false)
 		if held, delay := len(r.system.threads.last), s.Process.RunDelay; held < 10 || !Known(delay) {
 			t.Errorf("%d threads known, a delay of %v", held, delay)
