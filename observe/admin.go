@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/loadline-go/loadline/internal/span"
 )
 
 const (
@@ -138,7 +140,7 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 	}
 	if d, ok := t.sampler.Latest(); ok {
 		facts = append(facts,
-			page{"Scheduler latency", fmt.Sprintf("p50 %s, p99 %s over the last %v", short(d.SchedP50), short(d.SchedP99), d.Interval.Round(time.Second))},
+			page{"Scheduler latency", fmt.Sprintf("p50 %s, p99 %s over the last %v", span.Short(d.SchedP50), span.Short(d.SchedP99), d.Interval.Round(time.Second))},
 			page{"Goroutines", fmt.Sprintf("%.0f", d.Now.Goroutines.Total)},
 			page{"Memory", fmt.Sprintf("%.1f MiB held by Go, %.1f MiB live", d.Now.Memory.Used/(1<<20), d.Now.Memory.HeapLive/(1<<20))},
 		)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/loadline-go/loadline/internal/span"
 )
 
 // routeRow is what the index page tells of one route and method since the start.
@@ -59,7 +61,7 @@ func (s *server) table() []routeRow {
 		if t.requests == 0 {
 			continue
 		}
-		q := func(q float64) string { return short(secondsScale.quantile(t.native, q)) }
+		q := func(q float64) string { return span.Short(secondsScale.quantile(t.native, q)) }
 		rows = append(rows, routeRow{
 			Route: name, Requests: t.requests, Errors: fmt.Sprintf("%.1f %%", 100*float64(t.failed)/float64(t.requests)),
 			P50: q(.5), P95: q(.95), P99: q(.99),

@@ -89,7 +89,7 @@ func ExampleLink() {
 	for _, headers := range messages {
 		tracing.Link(ctx, headers)
 	}
-	fmt.Println(len(batch.(*tracing.Span).Links()), "senders")
+	fmt.Println(len(batch.(sdktrace.ReadOnlySpan).Links()), "senders")
 	batch.End()
 	// Output: 2 senders
 }
@@ -168,9 +168,10 @@ func ExampleTrace() {
 		fmt.Print(t)
 	}
 	// Output:
-	// GET /orders  100ms  2026-01-02 15:04:05.000  trace 0af7651916cd43dd8448eb211c80319c
-	//       +0s     100ms |================================| GET /orders (server)
-	//     +50ms      40ms |                ============    |   SELECT orders (client)
+	// GET /orders  100ms  not exported
+	// trace 0af7651916cd43dd8448eb211c80319c  2026-01-02 15:04:05.000
+	//        0µs    100ms  ████████████████████████████████  GET /orders
+	//       50ms     40ms  ················████████████····    SELECT orders
 }
 
 func ExampleInject() {

@@ -52,8 +52,11 @@ type pipeline struct {
 	full atomic.Bool // a hint, so that nobody copies a span for a queue that has no room
 
 	mu       sync.Mutex
-	closed   bool // nothing is admitted
-	counted  bool // what is not sent has been counted as dropped
+	burst    []sdktrace.ReadOnlySpan // admitted, and not yet handed to the processor
+	most     int                     // of a burst
+	timer    *time.Timer             // hands over a burst that does not fill up
+	closed   bool                    // nothing is admitted
+	counted  bool                    // what is not sent has been counted as dropped
 	produced int64
 	waiting  int64
 	exported int64
@@ -75,6 +78,10 @@ func newPipeline(e Exporter, log func(string, ...any)) *pipeline {
 	l.killed, l.kill = context.WithCancel(context.Background())
 	// Two places more than are admitted, for the mark that the one flush at a time puts into the queue.
 	l.bsp = sdktrace.NewBatchSpanProcessor(l.exporter(), sdktrace.WithMaxQueueSize(e.Queue+2))
+	l.most = min(burstSize, max(1, e.Queue/8))
+	l.burst = make([]sdktrace.ReadOnlySpan, 0, l.most)
+	l.timer = time.AfterFunc(time.Hour, l.handNow)
+	l.timer.Stop() // until there is a burst
 	return l
 }
 
@@ -96,11 +103,39 @@ func (l *pipeline) OnEnd(s sdktrace.ReadOnlySpan) {
 		l.drop(1, reasonQueueFull, nil)
 	default:
 		l.waiting++
-		l.bsp.OnEnd(s) // a send that does not block; under the lock, so that none is under way when the end comes
+		if l.burst = append(l.burst, s); len(l.burst) >= l.most {
+			l.hand()
+		} else if len(l.burst) == 1 {
+			l.timer.Reset(burstDelay)
+		}
 	}
 	say := l.report()
 	l.mu.Unlock()
 	say()
+}
+
+// A span handed to the processor wakes its goroutine, which costs as much as making the span. So they are handed over
+// in bursts.
+const (
+	burstSize  = 64
+	burstDelay = 50 * time.Millisecond // a hundredth of the processor's own delay
+)
+
+// hand passes the burst on, with the lock held, so that nothing is under way when the end comes. The sends do not block:
+// no more spans are admitted than the processor has room for.
+func (l *pipeline) hand() {
+	for i, s := range l.burst {
+		l.bsp.OnEnd(s)
+		l.burst[i] = nil
+	}
+	l.burst = l.burst[:0]
+}
+
+// handNow is hand for who does not hold the lock.
+func (l *pipeline) handNow() {
+	l.mu.Lock()
+	l.hand()
+	l.mu.Unlock()
 }
 
 // declines reports whether there is no room for a span, and then has counted it as dropped.
@@ -249,6 +284,7 @@ func (l *pipeline) flushOnce(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	l.handNow()
 	done := make(chan error, 1)
 	go func() {
 		err := l.bsp.ForceFlush(l.killed)
@@ -267,6 +303,8 @@ func (l *pipeline) flushOnce(ctx context.Context) error {
 func (l *pipeline) Shutdown(ctx context.Context) error {
 	l.mu.Lock()
 	l.closed = true
+	l.timer.Stop()
+	l.hand()
 	failed := l.dropped[reasonFailed]
 	l.mu.Unlock()
 	err := l.bsp.Shutdown(ctx)

@@ -131,11 +131,12 @@ func TestAWaterfallShowsWhatRanWhenAndBelowWhom(t *testing.T) {
 		if len(r) != 1 {
 			t.Fatalf("%d traces", len(r))
 		}
-		want := `GET /orders  800ms  2000-01-01 00:00:00.000  failed  not exported  trace 00000000000000019e3779b97f4a7c15
-      +0s     800ms |================================| GET /orders (server) error
-   +100ms     300ms |    ============                |   SELECT orders (client) error: "deadlock"
-   +100ms     300ms |    ============                |     dial
-   +400ms     400ms |                ================|   audit still running
+		want := `GET /orders  800ms  failed  not exported
+trace 00000000000000019e3779b97f4a7c15  2000-01-01 00:00:00.000
+       0µs    800ms  ████████████████████████████████  GET /orders  ERROR
+     100ms    300ms  ····████████████················    SELECT orders  ERROR deadlock
+     100ms    300ms  ····████████████················      dial
+     400ms    400ms  ················████████████████    audit  (still running)
 `
 		if got := r[0].String(); got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -149,6 +150,25 @@ func TestAWaterfallShowsWhatRanWhenAndBelowWhom(t *testing.T) {
 			t.Errorf("JSON: %v\n%s", err, text)
 		}
 	})
+}
+
+func TestABarStaysInItsFrame(t *testing.T) {
+	for _, s := range []TraceSpan{
+		{}, {Offset: -1, Duration: -1}, {Offset: time.Hour, Duration: time.Hour}, {Offset: 1, Duration: time.Hour}, {Duration: 1 << 62},
+	} {
+		for _, whole := range []time.Duration{-1, 0, 1, time.Second} {
+			if n := len([]rune(Trace{Duration: whole}.bar(s))); n != barWidth {
+				t.Errorf("%+v of %v: %d characters", s, whole, n)
+			}
+		}
+	}
+}
+
+func TestAWaterfallKeepsHostileTextOnItsLine(t *testing.T) {
+	out := Trace{Route: "GET /a\nb", Spans: []TraceSpan{{Name: "x\r\n\x1b[31m", Attributes: map[string]string{"url.path": strings.Repeat("é", 1000)}}}}.String()
+	if n := strings.Count(out, "\n"); n != 3 || strings.ContainsAny(out, "\r\x1b") || len(out) > 1000 {
+		t.Errorf("%d lines: %q", n, out)
+	}
 }
 
 func TestSpansThatNeverEndAreListedWithTheirAge(t *testing.T) {

@@ -1,9 +1,11 @@
 package span
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
@@ -30,11 +32,11 @@ func mendAll(spans []sdktrace.ReadOnlySpan) []sdktrace.ReadOnlySpan {
 }
 
 func (r *record) sound() bool {
-	if !utf8.ValidString(r.name) || !utf8.ValidString(r.status.Description) || !soundAttrs(r.attrs) || !r.scope.sound {
+	if !sound(r.name) || !sound(r.status.Description) || !soundAttrs(r.attrs) || !r.scope.sound {
 		return false
 	}
 	for i := range r.events {
-		if !utf8.ValidString(r.events[i].Name) || !soundAttrs(r.events[i].Attributes) {
+		if !sound(r.events[i].Name) || !soundAttrs(r.events[i].Attributes) {
 			return false
 		}
 	}
@@ -67,14 +69,38 @@ func (r *record) mend() *record {
 }
 
 func soundScope(is instrumentation.Scope) bool {
-	return utf8.ValidString(is.Name) && utf8.ValidString(is.Version) && utf8.ValidString(is.SchemaURL) && soundAttrs(is.Attributes.ToSlice())
+	return sound(is.Name) && sound(is.Version) && sound(is.SchemaURL) && soundAttrs(is.Attributes.ToSlice())
+}
+
+// sound reports whether s is UTF-8. Nearly all is ASCII, and that is seen eight bytes at a time: every string of every
+// exported span comes through here.
+func sound(s string) bool {
+	const high = 0x8080808080808080
+	var bits uint64
+	if b := unsafe.Slice(unsafe.StringData(s), len(s)); len(b) >= 8 { // read only
+		for ; len(b) > 8; b = b[8:] {
+			bits |= binary.LittleEndian.Uint64(b)
+			if len(b) < 16 { // the rest, overlapping what was seen
+				bits |= binary.LittleEndian.Uint64(b[len(b)-8:])
+				break
+			}
+		}
+		if len(b) == 8 {
+			bits |= binary.LittleEndian.Uint64(b)
+		}
+	} else {
+		for _, c := range b {
+			bits |= uint64(c)
+		}
+	}
+	return bits&high == 0 || utf8.ValidString(s)
 }
 
 func mend(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 func soundAttrs(attrs []attribute.KeyValue) bool {
 	for i := range attrs {
-		if !utf8.ValidString(string(attrs[i].Key)) || !soundValue(&attrs[i].Value) {
+		if !sound(string(attrs[i].Key)) || !soundValue(&attrs[i].Value) {
 			return false
 		}
 	}
@@ -84,10 +110,10 @@ func soundAttrs(attrs []attribute.KeyValue) bool {
 func soundValue(v *attribute.Value) bool {
 	switch v.Type() {
 	case attribute.STRING:
-		return utf8.ValidString(v.AsString())
+		return sound(v.AsString())
 	case attribute.STRINGSLICE:
 		for _, s := range v.AsStringSlice() {
-			if !utf8.ValidString(s) {
+			if !sound(s) {
 				return false
 			}
 		}
