@@ -21,7 +21,9 @@ import (
 // once. TLS is used when srv.TLSConfig has certificates.
 //
 // Serve returns nil after an orderly end, also when somebody else shuts srv
-// down. A nil Telemetry serves and ends in the same order, unobserved, with the
+// down. Telemetry that could not be sent is logged, not returned: a dead
+// collector must not make the end of a service look like its failure; Shutdown,
+// called again, returns it. A nil Telemetry serves and ends in the same order, unobserved, with the
 // default times. The handler is not wrapped: that is Handler's job.
 func (t *Telemetry) Serve(ctx context.Context, srv *http.Server) error {
 	delay, timeout := time.Duration(0), 10*time.Second
@@ -36,7 +38,7 @@ func (t *Telemetry) Serve(ctx context.Context, srv *http.Server) error {
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return errors.Join(fmt.Errorf("observe: serve: %w", listenError(addr, err)), t.Shutdown(context.WithoutCancel(ctx)))
+		return t.endWith(ctx, fmt.Errorf("observe: serve: %w", listenError(addr, err)))
 	}
 	served := make(chan error, 1)
 	go func() {
@@ -68,7 +70,7 @@ func (t *Telemetry) Serve(ctx context.Context, srv *http.Server) error {
 	} else if broke != nil {
 		broke = fmt.Errorf("observe: serve: %w", broke)
 	}
-	return errors.Join(broke, endRequests(context.WithoutCancel(ctx), srv, timeout), t.Shutdown(context.WithoutCancel(ctx)))
+	return t.endWith(ctx, errors.Join(broke, endRequests(context.WithoutCancel(ctx), srv, timeout)))
 }
 
 var endSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM}
@@ -86,4 +88,12 @@ func endRequests(ctx context.Context, srv *http.Server, timeout time.Duration) e
 		return fmt.Errorf("observe: serve: requests still running after %v were cut off", timeout)
 	}
 	return fmt.Errorf("observe: serve: %w", err)
+}
+
+// endWith ends the telemetry and returns err.
+func (t *Telemetry) endWith(ctx context.Context, err error) error {
+	if lost := t.Shutdown(context.WithoutCancel(ctx)); lost != nil {
+		t.config.Logger.Warn("observe: not all telemetry was sent before the end", "err", oneLine(lost.Error()))
+	}
+	return err
 }
