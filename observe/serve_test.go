@@ -256,3 +256,29 @@ func TestServeCutsOffWhatDoesNotEnd(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A rolling deploy with a dead collector is not a series of failures.
+func TestServeReturnsNilWhenOnlyTelemetryWasLost(t *testing.T) {
+	var log lines
+	release := make(chan struct{})
+	defer close(release)
+	tel, err := Start(t.Context(), Config{
+		AdminAddr: Off, Logger: log.logger(), ShutdownTimeout: time.Second,
+		Tracing: tracing.Config{Exporter: hung{release: release}, Sampler: sdktrace.AlwaysSample()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveOne(tel)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := tel.Serve(ctx, &http.Server{Addr: "127.0.0.1:0"}); err != nil {
+		t.Errorf("Serve returned %v", err)
+	}
+	if !strings.Contains(log.String(), "not all telemetry was sent") {
+		t.Errorf("the loss is not logged: %s", &log)
+	}
+	if err := tel.Shutdown(t.Context()); err == nil {
+		t.Error("a later Shutdown does not tell of the loss")
+	}
+}
