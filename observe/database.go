@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,10 +31,13 @@ import (
 // driver.ErrBadConn, counts each time.
 //
 // The connector of a driver that is known by name only is had with Connector.
-// A nil Telemetry returns sql.OpenDB(c).
+// A nil connector panics. A nil Telemetry returns sql.OpenDB(c).
 func (t *Telemetry) OpenDB(c driver.Connector, name string) *sql.DB {
 	if t == nil {
 		return sql.OpenDB(c)
+	}
+	if c == nil {
+		panic("observe: OpenDB of " + strconv.Quote(name) + ": the connector is nil")
 	}
 	d := &database{tel: t, name: name, system: databaseSystem(c.Driver())}
 	for _, f := range []struct {

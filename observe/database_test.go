@@ -549,3 +549,10 @@ func BenchmarkQuery(b *testing.B) {
 	run("notsampled in a request", sdktrace.NeverSample(), true)
 	run("sampled in a request", sdktrace.AlwaysSample(), true)
 }
+
+func TestOpenDBOfNoConnectorPanicsInWords(t *testing.T) {
+	tel := start(t, Config{})
+	if got, want := panicOf(func() { tel.OpenDB(nil, "orders") }), `observe: OpenDB of "orders": the connector is nil`; got != want {
+		t.Errorf("got  %v\nwant %s", got, want)
+	}
+}

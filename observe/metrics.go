@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -55,8 +56,13 @@ func newMetrics(max int, buckets map[string][]float64, log *slog.Logger) *metric
 
 // register panics in the program's words: the registry's own speak of descriptors.
 func (m *metrics) register(d Description, c prometheus.Collector) {
-	if err := m.registry.Register(c); err != nil {
-		panic(fmt.Sprintf("observe: metric %s: the name is taken: %s", d.Name, oneLine(err.Error())))
+	err := m.registry.Register(c)
+	switch {
+	case err == nil:
+	case errors.Unwrap(err) != nil: // the descriptor is invalid: what follows says why
+		panic(fmt.Sprintf("observe: metric %s: %s", d.Name, oneLine(errors.Unwrap(err).Error())))
+	default:
+		panic(fmt.Sprintf("observe: metric %s: the name is taken by another collector", d.Name))
 	}
 }
 
