@@ -207,15 +207,17 @@ code { font-size: .9em } wbr { user-select: none }
 // port when it is taken; one that was asked for does not.
 func listenAdmin(c Config) (net.Listener, error) {
 	l, err := net.Listen("tcp", c.AdminAddr)
-	if err == nil || c.adminFixed {
-		if err != nil {
-			return nil, fmt.Errorf("admin: %w", listenError(c.AdminAddr, err))
-		}
+	switch {
+	case err == nil:
 		return l, nil
+	case c.adminFrom == "Config.AdminAddr":
+		return nil, fmt.Errorf("%s: %w; choose another, or observe.Off", c.adminFrom, listenError(c.AdminAddr, err))
+	case c.adminFrom != "":
+		return nil, fmt.Errorf("%s: %w; choose another", c.adminFrom, listenError(c.AdminAddr, err))
 	}
 	l, second := net.Listen("tcp", net.JoinHostPort(defaultAdminHost, "0"))
 	if second != nil {
-		return nil, fmt.Errorf("admin: %w", listenError(c.AdminAddr, err))
+		return nil, fmt.Errorf("Config.AdminAddr: %w; choose another, or observe.Off", listenError(c.AdminAddr, err))
 	}
 	c.Logger.Warn("observe: the default admin address is taken; using a free port", "wanted", c.AdminAddr, "admin", l.Addr().String())
 	return l, nil
@@ -223,6 +225,10 @@ func listenAdmin(c Config) (net.Listener, error) {
 
 // listenError says what was tried, once: net.OpError repeats the resolved address.
 func listenError(addr string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
 	var sys *os.SyscallError
 	if errors.As(err, &sys) {
 		err = sys.Err

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,6 +80,8 @@ type Config struct {
 
 	// Tracing says which requests are traced and where the spans go. Its
 	// Service, Version and Logger are taken from this Config where empty.
+	// Trace Context and Tracing.Baggage go between services; OTEL_PROPAGATORS may
+	// name tracecontext and baggage, and another is an error.
 	// Default: nothing is sent anywhere. Variables: OTEL_TRACES_*, OTEL_EXPORTER_OTLP_*, OTEL_BSP_*.
 	Tracing tracing.Config
 
@@ -97,7 +100,7 @@ type Config struct {
 	// Default: slog.Default() at the time of each record.
 	Logger *slog.Logger
 
-	adminFixed bool // AdminAddr was asked for
+	adminFrom string // what asked for AdminAddr; empty: nothing did
 }
 
 // withDefaults returns c with every field set, and all that is wrong with it,
@@ -124,25 +127,26 @@ func (c Config) withDefaults() (Config, error) {
 		c.Version = buildVersion()
 	}
 
-	c.adminFixed = c.AdminAddr != ""
-	adminPort := "Config.AdminAddr"
-	if !c.adminFixed {
+	c.adminFrom = "Config.AdminAddr"
+	asked := c.AdminAddr // as it was written
+	if asked == "" {
 		const hostVar, portVar = "OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT"
 		host, port := strings.TrimSpace(os.Getenv(hostVar)), strings.TrimSpace(os.Getenv(portVar))
-		c.adminFixed = host != "" || port != ""
-		if host == "" {
-			host = defaultAdminHost
+		switch {
+		case port != "":
+			c.adminFrom, asked = portVar, port
+		case host != "":
+			c.adminFrom = hostVar
+		default:
+			c.adminFrom = ""
 		}
-		if port == "" {
-			port = defaultAdminPort
-		}
-		c.AdminAddr, adminPort = net.JoinHostPort(host, port), portVar
+		c.AdminAddr = net.JoinHostPort(cmp.Or(host, defaultAdminHost), cmp.Or(port, defaultAdminPort))
 	}
 	if c.AdminAddr != Off {
 		if _, port, err := net.SplitHostPort(c.AdminAddr); err != nil {
 			wrong("AdminAddr", "%q: want host:port, :port or %q", clip(c.AdminAddr, 80), Off)
 		} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-			errs = append(errs, fmt.Errorf("%s: %q: the port is not a number from 0 to 65535", adminPort, clip(c.AdminAddr, 80)))
+			errs = append(errs, fmt.Errorf("%s: %q: the port is not a number from 0 to 65535", c.adminFrom, clip(asked, 80)))
 		}
 	}
 
@@ -187,6 +191,9 @@ func (c Config) withDefaults() (Config, error) {
 		wrong("ShutdownTimeout", "%v is negative", c.ShutdownTimeout)
 	case c.ShutdownTimeout == 0:
 		c.ShutdownTimeout = 10 * time.Second
+	}
+	if err := propagators(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(currentDefault{})

@@ -21,7 +21,7 @@ func TestZeroConfigWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Service == "" || c.Version == "" || c.Logger == nil || c.MaxSeries != 2000 || c.Interval != 5*time.Second ||
-		c.ShutdownTimeout != 10*time.Second || c.AdminAddr != "localhost:9464" || c.adminFixed {
+		c.ShutdownTimeout != 10*time.Second || c.AdminAddr != "localhost:9464" || c.adminFrom != "" {
 		t.Errorf("%+v", c)
 	}
 }
@@ -46,7 +46,7 @@ func TestConfigFieldsWinOverVariablesWinOverDefaults(t *testing.T) {
 		{"admin host", map[string]string{"OTEL_EXPORTER_PROMETHEUS_HOST": "::1"}, Config{}, func(c Config) any { return c.AdminAddr }, "[::1]:9464"},
 		{"admin field", map[string]string{"OTEL_EXPORTER_PROMETHEUS_PORT": "9999"}, Config{AdminAddr: ":1"}, func(c Config) any { return c.AdminAddr }, ":1"},
 		{"a field wins over a bad variable", map[string]string{"OTEL_EXPORTER_PROMETHEUS_PORT": "x"}, Config{AdminAddr: Off}, func(c Config) any { return c.AdminAddr }, Off},
-		{"an address from a variable is asked for", map[string]string{"OTEL_EXPORTER_PROMETHEUS_PORT": "9464"}, Config{}, func(c Config) any { return c.adminFixed }, true},
+		{"an address from a variable is asked for", map[string]string{"OTEL_EXPORTER_PROMETHEUS_PORT": "9464"}, Config{}, func(c Config) any { return c.adminFrom }, "OTEL_EXPORTER_PROMETHEUS_PORT"},
 		{"delay in Kubernetes", map[string]string{"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, Config{}, func(c Config) any { return c.DrainDelay }, 5 * time.Second},
 		{"no delay elsewhere", map[string]string{"KUBERNETES_SERVICE_HOST": ""}, Config{}, func(c Config) any { return c.DrainDelay }, time.Duration(0)},
 		{"no delay by word", map[string]string{"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, Config{DrainDelay: -1}, func(c Config) any { return c.DrainDelay }, time.Duration(0)},
@@ -76,7 +76,7 @@ func TestEachConfigMistakeIsToldByItsName(t *testing.T) {
 		{nil, Config{AdminAddr: "localhost"}, `Config.AdminAddr: "localhost": want host:port, :port or "off"`},
 		{nil, Config{AdminAddr: ":http"}, `Config.AdminAddr: ":http": the port is not a number from 0 to 65535`},
 		{nil, Config{AdminAddr: ":65536"}, `Config.AdminAddr: ":65536": the port is not a number from 0 to 65535`},
-		{map[string]string{"OTEL_EXPORTER_PROMETHEUS_PORT": "-1"}, Config{}, `OTEL_EXPORTER_PROMETHEUS_PORT: "localhost:-1": the port is not a number from 0 to 65535`},
+		{map[string]string{"OTEL_EXPORTER_PROMETHEUS_PORT": "-1"}, Config{}, `OTEL_EXPORTER_PROMETHEUS_PORT: "-1": the port is not a number from 0 to 65535`},
 		{nil, Config{MaxSeries: -1}, `Config.MaxSeries: -1 is negative`},
 		{nil, Config{Interval: time.Millisecond}, `Config.Interval: 1ms is below 100ms`},
 		{nil, Config{MemoryLimitShare: 1.1}, `Config.MemoryLimitShare: 1.1 is not from 0 to 1`},
@@ -89,11 +89,16 @@ func TestEachConfigMistakeIsToldByItsName(t *testing.T) {
 		{nil, Config{Buckets: map[string][]float64{dbDuration.Name: {}}}, `Config.Buckets: db_client_operation_duration_seconds: no bounds`},
 		{nil, Config{Buckets: map[string][]float64{dbDuration.Name: {1, 1}}}, `Config.Buckets: db_client_operation_duration_seconds: [1 1] are not finite numbers in ascending order`},
 		{nil, Config{Buckets: map[string][]float64{dbDuration.Name: {1, math.Inf(1)}}}, `Config.Buckets: db_client_operation_duration_seconds: [1 +Inf] are not finite numbers in ascending order`},
-		{map[string]string{"OTEL_TRACES_SAMPLER": "most"}, Config{}, `tracing: OTEL_TRACES_SAMPLER: unknown sampler "most"`},
+		{map[string]string{"OTEL_TRACES_SAMPLER": "most"}, Config{}, `tracing: OTEL_TRACES_SAMPLER: "most" is none of always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio`},
 		{map[string]string{"OTEL_METRICS_EXPORTER": "csv"}, Config{}, `OTEL_METRICS_EXPORTER: "csv" is none of otlp, none, prometheus`},
 		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/json"}, Config{}, `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: "http/json" is neither http/protobuf nor grpc`},
 		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "10s"}, Config{}, `OTEL_METRIC_EXPORT_INTERVAL: "10s" is not a number above 0`},
-		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "collector:4318"}, Config{}, `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: "collector:4318" is not a URL with a host`},
+		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "collector:4318"}, Config{}, `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: "collector:4318" is not a URL such as http://collector:4318`},
+		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "otlp", "OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such"},
+			Config{}, `OTEL_EXPORTER_OTLP_CERTIFICATE: open /no/such: no such file or directory`},
+		{map[string]string{"OTEL_PROPAGATORS": "tracecontext,b3"}, Config{}, `OTEL_PROPAGATORS: "b3" is neither tracecontext nor baggage; there are no others`},
+		{nil, Config{Service: "\xff"}, `tracing: Config.Service: "service.name"="\xff" is not UTF-8`},
+		{nil, Config{AdminAddr: "300.0.0.1:1"}, `Config.AdminAddr: listen 300.0.0.1:1: lookup 300.0.0.1: no such host; choose another, or observe.Off`},
 	}
 	for _, test := range tests {
 		t.Run(test.want, func(t *testing.T) {

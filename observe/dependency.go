@@ -147,14 +147,3 @@ func or(a, b string) string {
 	}
 	return clip(b, 255)
 }
-
-// watchSpans is what the trace provider calls for each ended span, before the
-// hook that the program set.
-func (t *Telemetry) watchSpans(theirs func(*span.Span)) func(*span.Span) {
-	return func(s *span.Span) {
-		t.dependencies.ended(s)
-		if theirs != nil {
-			theirs(s)
-		}
-	}
-}

@@ -1,14 +1,14 @@
 package observe
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/loadline-go/loadline/internal/otlp"
 )
 
 // push is what the environment says about sending a signal by OTLP.
@@ -45,20 +45,35 @@ func pushOf(signal string, instead, numbers []string) (p push, err error) {
 			}
 		}
 	}
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT"} {
-		if v := os.Getenv(name); v != "" {
-			if u, err := url.Parse(v); err != nil || u.Scheme == "" || u.Host == "" && u.Scheme != "unix" {
-				errs = append(errs, fmt.Errorf("%s: %q is not a URL with a host", name, clip(v, 80)))
-			}
+	grpc, wrong := otlp.Check(signal)
+	p.grpc = grpc
+	return p, errors.Join(append(errs, wrong...)...)
+}
+
+// propagators checks OTEL_PROPAGATORS: with a format that is not spoken here
+// every trace would end at the neighbours.
+func propagators() error {
+	const name = "OTEL_PROPAGATORS"
+	for p := range strings.SplitSeq(os.Getenv(name), ",") {
+		switch p = strings.TrimSpace(p); p {
+		case "", "tracecontext", "baggage":
+		default:
+			return fmt.Errorf("%s: %q is neither tracecontext nor baggage; there are no others", name, clip(p, 80))
 		}
 	}
-	which = "OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL"
-	switch protocol := cmp.Or(os.Getenv(which), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf"); protocol {
-	case "http/protobuf":
-	case "grpc":
-		p.grpc = true
-	default:
-		errs = append(errs, fmt.Errorf("%s: %q is neither http/protobuf nor grpc", which, clip(protocol, 80)))
+	return nil
+}
+
+// distinct drops the lines that another signal has said: traces, metrics and
+// logs share variables.
+func distinct(err error) error {
+	var lines []string
+	said := map[string]bool{}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if bare := strings.TrimPrefix(line, "tracing: "); !said[bare] {
+			said[bare] = true
+			lines = append(lines, line)
+		}
 	}
-	return p, errors.Join(errs...)
+	return errors.New(strings.Join(lines, "\n"))
 }

@@ -78,7 +78,7 @@ func newServer(t *Telemetry) *server {
 		responseBody: m.histogram(serverResponseBody),
 		stream:       m.histogram(serverStream),
 		panics:       m.counter(serverPanics),
-		propagator:   t.config.Tracing.Propagator(),
+		propagator:   span.Propagator{Baggage: t.config.Tracing.Baggage},
 	}
 	for _, name := range t.config.Headers {
 		s.headers = append(s.headers, header{http.CanonicalHeaderKey(name), attribute.Key("http.request.header." + strings.ToLower(name))})

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.opentelemetry.io/otel"
@@ -60,8 +62,8 @@ type Telemetry struct {
 var running atomic.Pointer[Telemetry]
 
 // Start begins to observe the service. It sets the OpenTelemetry globals
-// (tracer and meter provider, propagator, error handler), starts sampling the
-// runtime and opens the admin address. A Config that cannot work is told in
+// (tracer and meter provider, propagator, error handler, and the logger, which
+// cannot be put back and stays), starts sampling the runtime and opens the admin address. A Config that cannot work is told in
 // one error, a line for each field, and nothing is started; a Start that fails
 // undoes what it began. There is one Telemetry a process: a second Start
 // before Shutdown is an error.
@@ -86,6 +88,9 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	// Logs and metrics begin before traces, to end after them: the last ones
 	// tell what spans were lost at the end.
 	logs, third := &logExport{}, &thirdParty{}
+	if wrong == nil {
+		otel.SetLogger(logr.New(&internalLog{logger: config.Logger}))
+	}
 	t.begun("logs", logs.end)
 	logs.next, err = logExporter(ctx)
 	wrong = errors.Join(wrong, err)
@@ -96,11 +101,10 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	if wrong != nil { // the caller's own are not begun, and so not shut down
 		traces.Exporter, traces.Processors = nil, nil
 	}
-	traces.OnEnd = t.watchSpans(traces.OnEnd)
 	t.provider, err = tracing.NewProvider(ctx, traces)
 	t.begun("traces", t.provider.Shutdown)
 	if wrong = errors.Join(wrong, err); wrong != nil {
-		return nil, wrong
+		return nil, distinct(wrong)
 	}
 	t.metrics = newMetrics(config.MaxSeries, config.Buckets, config.Logger)
 	t.losses = newLosses(t.provider)
@@ -123,6 +127,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	t.calls = &calls{duration: t.metrics.histogram(dependencyDuration)}
 	t.databaseDuration = t.metrics.histogram(dbDuration)
 	t.dependencies = newDependencies(t)
+	t.provider.OnEnd(t.dependencies.ended)
 	t.pools = newPools()
 	t.logCounts = newLogCounts(t.metrics)
 	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval, MemoryLimitShare: config.MemoryLimitShare}
@@ -285,7 +290,7 @@ func (t *Telemetry) AdminAddr() string {
 // somebody else has set another meanwhile.
 func (t *Telemetry) setGlobals(third *thirdParty) {
 	tracers, meters, propagator, handler := otel.GetTracerProvider(), otel.GetMeterProvider(), otel.GetTextMapPropagator(), otel.GetErrorHandler()
-	ourPropagator, ourHandler := t.config.Tracing.Propagator(), &errorHandler{t}
+	ourPropagator, ourHandler := span.Propagator{Baggage: t.config.Tracing.Baggage}, &errorHandler{t}
 	otel.SetTracerProvider(t.provider)
 	otel.SetMeterProvider(third)
 	otel.SetTextMapPropagator(&ourPropagator)
@@ -313,6 +318,29 @@ type errorHandler struct{ t *Telemetry }
 // Handle implements otel.ErrorHandler.
 func (h *errorHandler) Handle(err error) {
 	h.t.warn("otel", "observe: OpenTelemetry reports an error", "err", oneLine(err.Error()))
+}
+
+// internalLog takes what OpenTelemetry's packages write about themselves, which
+// would go to standard error as it is: an error at most once a minute for each
+// text. It implements logr.LogSink.
+type internalLog struct {
+	logger *slog.Logger
+	quiet  onceAMinute
+}
+
+func (l *internalLog) Init(logr.RuntimeInfo)               {}
+func (l *internalLog) Enabled(level int) bool              { return level <= 0 }
+func (l *internalLog) Info(_ int, msg string, args ...any) { l.log(msg, args) }
+func (l *internalLog) Error(err error, msg string, args ...any) {
+	l.log(msg, append(args, "err", err))
+}
+func (l *internalLog) WithValues(...any) logr.LogSink { return l }
+func (l *internalLog) WithName(string) logr.LogSink   { return l }
+
+func (l *internalLog) log(msg string, args []any) {
+	if l.quiet.allow(msg, time.Now()) {
+		l.logger.Warn("observe: OpenTelemetry: "+oneLine(msg), args...)
+	}
 }
 
 // warn logs at most once a minute for each kind of trouble.

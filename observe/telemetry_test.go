@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/loadline-go/loadline/tracing"
@@ -44,7 +45,7 @@ func TestStartUnwindsOnError(t *testing.T) {
 	if tel != nil || err == nil {
 		t.Fatal("started on a taken port")
 	}
-	if want := "observe: Start: admin: listen " + taken.Addr().String() + ": address already in use"; err.Error() != want {
+	if want := "observe: Start: Config.AdminAddr: listen " + taken.Addr().String() + ": address already in use; choose another, or observe.Off"; err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	if running.Load() != nil {
@@ -102,7 +103,7 @@ func TestAddressFromAVariableDoesNotGiveWay(t *testing.T) {
 		tel.Shutdown(t.Context())
 		t.Fatal("started elsewhere")
 	}
-	if want := "observe: Start: admin: listen localhost:" + port + ": address already in use"; err.Error() != want {
+	if want := "observe: Start: OTEL_EXPORTER_PROMETHEUS_PORT: listen localhost:" + port + ": address already in use; choose another"; err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
@@ -166,6 +167,22 @@ func TestShutdownPutsTheGlobalsBack(t *testing.T) {
 	tel.Shutdown(t.Context())
 	if otel.GetTracerProvider() != theirs {
 		t.Error("Shutdown took away a provider that somebody set after Start")
+	}
+}
+
+func TestOpenTelemetrysOwnLogComesOnceAMinute(t *testing.T) {
+	var log lines
+	start(t, Config{Logger: log.logger()})
+	for range 3 { // a bad Config of the SDK's own, as a program may have it beside ours
+		t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")
+		e, err := otlpmetrichttp.New(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Shutdown(t.Context())
+	}
+	if got := log.String(); strings.Count(got, `msg="observe: OpenTelemetry: parse duration" input=soon err=`) != 1 || strings.Count(got, "\n") != 1 {
+		t.Error(got)
 	}
 }
 

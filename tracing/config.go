@@ -5,27 +5,72 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/loadline-go/loadline/internal/span"
 )
 
-// Provider makes spans: see NewProvider. It implements the OpenTelemetry API's TracerProvider.
+// Provider makes spans: see NewProvider. It implements the OpenTelemetry API's TracerProvider. Of its methods these are
+// for users, who may call them concurrently, and on a nil Provider, where they do nothing:
+//
+//	// Tracer returns the tracer of an instrumentation scope. After Shutdown it returns one that does nothing.
+//	Tracer(name string, opts ...trace.TracerOption) trace.Tracer
+//
+//	// Flush sends every ended span that waits, bounded by ctx. The error says how many were lost on the way.
+//	Flush(ctx context.Context) error
+//
+//	// Shutdown takes no more spans, sends what waits, bounded by ctx, and frees everything. The error says how many could
+//	// not be sent. A second call returns the result of the first.
+//	Shutdown(ctx context.Context) error
+//
+//	// Stats returns the accounts now; after Shutdown, the final ones.
+//	Stats() Stats
+//
+//	// Recent returns the slowest and the last failed traces of each route of the last minutes, the newest first.
+//	Recent() []Trace
+//
+// The others serve this module's own edges and may change.
 type Provider = span.Provider
 
-// Span is a span of a Provider: a context, an API span and an SDK span at once.
-type Span = span.Span
-
-// Late says which refused traces are exported after all.
-type Late = span.Late
-
-// Stats are a provider's accounts.
+// Stats are a provider's accounts:
+//
+//	Live       int64 // local roots that are known and have not come to rest with all their children
+//	KeptLate   int64 // traces exported though the sampler had refused them
+//	OverBudget int64 // traces that would have been, beyond Late.Budget
+//	Evicted    int64 // traces that gave up their waiting spans because more than Late.Traces were live
+//	Exporters  []struct {
+//		Name     string
+//		Produced int64            // spans that were to be exported: Exported + Queued + the sum of Dropped, at any time
+//		Queued   int64            // waiting, or on their way
+//		Capacity int64            // the most that may be queued
+//		Exported int64            // taken by the receiver
+//		Dropped  map[string]int64 // by reason
+//	}
 type Stats = span.Stats
 
-// Trace is a recent trace: String draws it as a waterfall, and it marshals to JSON.
+// Trace is a recent trace's part in this process, with its ID, Route, Start, Duration, Spans and whether it Failed and was
+// Exported. String draws it as a waterfall, and it marshals to JSON.
 type Trace = span.Trace
+
+// Late says which refused traces are exported after all, when their local root ends. Those that failed, panicked or were
+// marked with Keep always are, within Budget. The zero Late takes the defaults.
+type Late struct {
+	// Slow also keeps a trace whose root took this long or longer. Default: 1 s; negative: never.
+	Slow time.Duration
+	// Factor also keeps a trace whose root took longer than its route's recent p99 times Factor, which is at least 1, and
+	// 10 ms. Default: 3; negative: never.
+	Factor float64
+	// Budget is how many traces are kept per second, and at once. Default: 100; negative: none.
+	Budget float64
+	// SpansPerTrace is how many spans are remembered of one trace. Default: 128.
+	SpansPerTrace int
+	// Traces is how many traces are remembered at once; beyond, the oldest gives up its spans. Default: 4096.
+	Traces int
+}
 
 // Config says how traces are made and where they go. The zero Config works. A field wins over its variable, which wins
 // over the default.
@@ -37,7 +82,7 @@ type Config struct {
 	// Resource adds to what describes the service. Default: none; OTEL_RESOURCE_ATTRIBUTES.
 	Resource []attribute.KeyValue
 	// Sampler decides when a trace begins. Default: sdktrace.ParentBased(sdktrace.AlwaysSample()); OTEL_TRACES_SAMPLER and
-	// OTEL_TRACES_SAMPLER_ARG.
+	// OTEL_TRACES_SAMPLER_ARG, which is an error alone.
 	Sampler sdktrace.Sampler
 	// Exporter is where spans go. The provider shuts it down. Default: none, so that nothing is sent anywhere;
 	// OTEL_TRACES_EXPORTER, or OTLP when OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set.
@@ -47,7 +92,7 @@ type Config struct {
 	Processors []sdktrace.SpanProcessor
 	// Late says which refused traces are exported after all. Default: see Late; no variable.
 	Late Late
-	// Baggage lists the keys of baggage that may come in and go out, "*" for all. Default: none; no variable.
+	// Baggage lists the keys of baggage that Propagator lets in and out, "*" for all. Default: none; no variable.
 	Baggage []string
 	// Redact lists further keys of a URL's query whose values are replaced by REDACTED in url.full, url.query and their
 	// older names, beside the semantic conventions' list, users and passwords, and the usual names of tokens.
@@ -58,14 +103,12 @@ type Config struct {
 	// Limits bound what one span holds. Default: the SDK's; OTEL_SPAN_*_LIMIT, OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT and
 	// OTEL_LINK_ATTRIBUTE_COUNT_LIMIT.
 	Limits *sdktrace.SpanLimits
-	// OnEnd is called for every ended span, sampled or refused, on the goroutine that ends it. Default: none; no variable.
-	OnEnd func(*Span)
 	// Logger gets one record a minute at most while spans are lost. Default: slog.Default(); no variable.
 	Logger *slog.Logger
 	// Disabled records nothing; contexts still carry the caller's trace. Default: false; OTEL_SDK_DISABLED.
 	Disabled bool
 	// SDKSpans uses the OpenTelemetry SDK's own spans in place of this module's, at their cost: without late sampling,
-	// recent traces, redaction and OnEnd. Default: false; no variable.
+	// recent traces, redaction and observe's metrics of calls that other libraries trace. Default: false; no variable.
 	SDKSpans bool
 }
 
@@ -74,7 +117,7 @@ type Config struct {
 func NewProvider(ctx context.Context, c Config) (*Provider, error) {
 	e := environment{}
 	s := span.Settings{
-		Sampler: c.Sampler, IDs: c.IDs, Limits: c.Limits, Processors: c.Processors, Late: c.Late, OnEnd: c.OnEnd,
+		Sampler: c.Sampler, IDs: c.IDs, Limits: c.Limits, Processors: c.Processors, Late: span.Late(c.Late),
 		Redactor: span.Redactor{Keys: c.Redact},
 		Off:      c.Disabled || e.flag("OTEL_SDK_DISABLED"), SDKSpans: c.SDKSpans,
 	}
@@ -133,4 +176,6 @@ func NewProvider(ctx context.Context, c Config) (*Provider, error) {
 }
 
 // Propagator returns what carries traces and c's baggage between processes, for otel.SetTextMapPropagator.
-func (c Config) Propagator() span.Propagator { return span.Propagator{Baggage: c.Baggage} }
+func (c Config) Propagator() propagation.TextMapPropagator {
+	return span.Propagator{Baggage: c.Baggage}
+}

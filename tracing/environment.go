@@ -2,7 +2,6 @@ package tracing
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/loadline-go/loadline/internal/otlp"
 	"github.com/loadline-go/loadline/internal/span"
 )
 
@@ -89,6 +89,9 @@ func (e *environment) sampler() sdktrace.Sampler {
 	}
 	switch strings.ToLower(v) {
 	case "", "parentbased_always_on":
+		if a := variable(arg); a != "" && v == "" {
+			e.fail(arg, fmt.Errorf("%.80q samples nothing alone: set %s to parentbased_traceidratio, too", a, name))
+		}
 		return sdktrace.ParentBased(sdktrace.AlwaysSample())
 	case "always_on":
 		return sdktrace.AlwaysSample()
@@ -101,7 +104,8 @@ func (e *environment) sampler() sdktrace.Sampler {
 	case "parentbased_traceidratio":
 		return sdktrace.ParentBased(ratio())
 	}
-	e.fail(name, fmt.Errorf("unknown sampler %q", v))
+	e.fail(name, fmt.Errorf("%.80q is none of always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, "+
+		"parentbased_traceidratio", v))
 	return nil
 }
 
@@ -114,18 +118,53 @@ func (e *environment) resource(ctx context.Context, c Config) *resource.Resource
 	if c.Version != "" {
 		own = append(own, attribute.String("service.version", c.Version))
 	}
+	const name, service = "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME"
+	if err := pairs(variable(name)); err != nil {
+		e.fail(name, err)
+		return resource.Empty()
+	}
 	r, err := resource.New(ctx,
 		resource.WithAttributes(base...), resource.WithTelemetrySDK(), resource.WithFromEnv(), resource.WithAttributes(own...))
 	if err != nil {
-		e.fail("OTEL_RESOURCE_ATTRIBUTES", err)
+		e.fail(name, err)
 	}
 	for _, a := range r.Attributes() {
 		// It goes out with every span, and an exporter that meets it sends none.
-		if !utf8.ValidString(string(a.Key)) || !utf8.ValidString(a.Value.String()) {
-			e.fail("the resource", fmt.Errorf("attribute %q is not UTF-8", a.Key))
+		if text := a.Value.String(); !utf8.ValidString(string(a.Key)) || !utf8.ValidString(text) {
+			from := "Config.Resource"
+			switch {
+			case a.Key == "service.name" && text == variable(service):
+				from = service
+			case a.Key == "service.name" && text == c.Service:
+				from = "Config.Service"
+			case a.Key == "service.version" && text == c.Version:
+				from = "Config.Version"
+			}
+			e.fail(from, fmt.Errorf("%.80q=%.80q is not UTF-8", a.Key, text))
 		}
 	}
 	return r
+}
+
+// pairs checks key=value pairs: the SDK would report a bad one to the global error handler, or keep it as it is.
+func pairs(list string) error {
+	if list == "" {
+		return nil
+	}
+	for pair := range strings.SplitSeq(list, ",") {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || strings.TrimSpace(key) == "" {
+			return fmt.Errorf("%.80q is not key=value; a comma in a value is %%2C", pair)
+		}
+		plain, err := url.PathUnescape(value)
+		if err != nil {
+			return fmt.Errorf("%.80q is not percent-encoded; a percent sign is %%25", pair)
+		}
+		if !utf8.ValidString(key) || !utf8.ValidString(plain) {
+			return fmt.Errorf("%.80q is not UTF-8", pair)
+		}
+	}
+	return nil
 }
 
 // exporter makes the one exporter, or nil when nothing says where spans should go.
@@ -146,66 +185,29 @@ func (e *environment) exporter(ctx context.Context, given sdktrace.SpanExporter)
 	}
 	label := which
 	if which == "otlp" {
-		protocol, ok := e.otlp()
-		if !ok {
+		grpc, errs := otlp.Check("TRACES")
+		for _, err := range errs {
+			e.errs = append(e.errs, fmt.Errorf("tracing: %w", err))
+		}
+		if errs != nil {
 			return nil
 		}
-		label = "otlp_" + protocol
+		label = "otlp_http"
+		if grpc {
+			label = "otlp_grpc"
+		}
 	}
 	made, err := autoexport.NewSpanExporter(ctx)
 	if err != nil {
-		e.fail(name, fmt.Errorf("%q: %w", which, err))
+		// Programs may have registered more, so the registry is asked first; its error is not exported.
+		if strings.HasPrefix(err.Error(), "unknown exporter") {
+			e.fail(name, fmt.Errorf("%.80q is none of otlp, console, none", which))
+		} else {
+			e.fail(name, fmt.Errorf("%.80q: %w", which, err))
+		}
 		return nil
 	}
 	return &span.Exporter{Name: label, SpanExporter: made, Queue: e.queue(), Timeout: e.timeout()}
-}
-
-// otlp checks the variables of the OTLP exporters, which would ignore a bad one.
-func (e *environment) otlp() (protocol string, ok bool) {
-	before := len(e.errs)
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
-		v := variable(name)
-		if v == "" {
-			continue
-		}
-		u, err := url.Parse(v)
-		switch {
-		case err != nil:
-			e.fail(name, err)
-		case u.Scheme == "unix":
-		case u.Scheme != "http" && u.Scheme != "https":
-			e.fail(name, fmt.Errorf("%q does not begin with http:// or https://", v))
-		case u.Host == "":
-			e.fail(name, fmt.Errorf("%q has no host", v))
-		}
-	}
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"} {
-		if v := variable(name); v != "" {
-			if i, err := strconv.Atoi(v); err != nil || i < 0 {
-				e.fail(name, fmt.Errorf("%q is not a number of milliseconds", v))
-			}
-		}
-	}
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"} {
-		if v := variable(name); v != "" && v != "gzip" && v != "none" {
-			e.fail(name, fmt.Errorf("%q is neither gzip nor none", v))
-		}
-	}
-	name := "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
-	v := variable(name)
-	if v == "" {
-		name = "OTEL_EXPORTER_OTLP_PROTOCOL"
-		v = variable(name)
-	}
-	switch v {
-	case "", "http/protobuf":
-		protocol = "http"
-	case "grpc":
-		protocol = "grpc"
-	default:
-		e.fail(name, errors.New(strconv.Quote(v)+" is neither grpc nor http/protobuf"))
-	}
-	return protocol, len(e.errs) == before
 }
 
 // queue returns OTEL_BSP_MAX_QUEUE_SIZE, 0 when it is not set: numbers has checked it.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -172,6 +174,15 @@ func ExampleTrace() {
 	// trace 0af7651916cd43dd8448eb211c80319c  2026-01-02 15:04:05.000
 	//        0µs    100ms  ████████████████████████████████  GET /orders
 	//       50ms     40ms  ················████████████····    SELECT orders
+}
+
+// Who sets the OpenTelemetry globals without package observe lets one key of baggage through, too.
+func ExampleConfig_Propagator() {
+	config := tracing.Config{Service: "shop", Baggage: []string{"tenant"}}
+	otel.SetTextMapPropagator(config.Propagator())
+	defer otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator())
+	fmt.Println(otel.GetTextMapPropagator().Fields())
+	// Output: [traceparent tracestate baggage]
 }
 
 func ExampleInject() {

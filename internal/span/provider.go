@@ -22,8 +22,7 @@ type Settings struct {
 	Processors []sdktrace.SpanProcessor // see OnStart and OnEnd of every span that is recorded by the sampler's word or kept late
 	Exporters  []Exporter               // each behind a batch processor with exact accounts
 	Late       Late
-	Redactor   Redactor    // for the URLs among the attributes of exported spans
-	OnEnd      func(*Span) // called for every ended span, sampled or refused, before it is handed on; nil: nothing
+	Redactor   Redactor // for the URLs among the attributes of exported spans
 	Log        func(msg string, args ...any)
 	Off        bool // nothing is recorded; contexts still carry the caller's trace
 	SDKSpans   bool // the SDK's own spans instead of ours; no late sampling
@@ -75,7 +74,7 @@ type Scope struct {
 
 // New makes a Provider. Shutdown frees what it holds.
 func New(s Settings) *Provider {
-	p := &Provider{onEnd: s.OnEnd, redactor: s.Redactor, off: s.Off, ids: s.IDs, resource: s.Resource, shell: s.SDKSpans && !s.Off}
+	p := &Provider{redactor: s.Redactor, off: s.Off, ids: s.IDs, resource: s.Resource, shell: s.SDKSpans && !s.Off}
 	if s.Sampler == nil {
 		s.Sampler = sdktrace.ParentBased(sdktrace.AlwaysSample())
 	}
@@ -123,6 +122,10 @@ func New(s Settings) *Provider {
 	p.own = p.Scope("github.com/loadline-go/loadline")
 	return p
 }
+
+// OnEnd has f called for every ended span, sampled or refused, on the goroutine that ends it and before the span is handed
+// on. It must be called before the first span begins.
+func (p *Provider) OnEnd(f func(*Span)) { p.onEnd = f }
 
 // Tracer returns the tracer of an instrumentation scope. After Shutdown it returns one that does nothing.
 func (p *Provider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {

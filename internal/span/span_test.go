@@ -164,12 +164,13 @@ func TestANilAndADisabledProviderStillMakeContexts(t *testing.T) {
 
 func TestEveryEndedSpanIsSeenByOnEnd(t *testing.T) {
 	var names []string
-	p, _ := provider(t, Settings{Sampler: refuse(), OnEnd: func(s *Span) {
+	p, _ := provider(t, Settings{Sampler: refuse()})
+	p.OnEnd(func(s *Span) {
 		names = append(names, s.Name())
 		if v, ok := s.Lookup("db.system.name"); s.Name() == "query" && (!ok || v.AsString() != "redis") {
 			t.Error("the attribute cannot be looked up")
 		}
-	}})
+	})
 	var s Span
 	p.Begin(&s, context.Background(), Options{Name: "server"})
 	_, c := p.Tracer("redisotel").Start(&s, "query", trace.WithSpanKind(trace.SpanKindClient))
