@@ -14,7 +14,7 @@ import (
 func near(t *testing.T, what string, want, tolerance float64, measure func() float64) {
 	t.Helper()
 	var got, sum float64
-	for try := range 6 {
+	for try := range 12 {
 		one := measure()
 		sum += one
 		for _, got = range []float64{one, sum / float64(try+1)} {
