@@ -258,7 +258,12 @@ func (o *outgoing) Describe(attrs []attribute.KeyValue, ended bool) []attribute.
 
 // text makes s fit for an attribute: an exporter may refuse a whole batch of
 // spans for one string that is not UTF-8.
-func text(s string, max int) string { return strings.ToValidUTF8(clip(s, max), "\uFFFD") }
+func text(s string, max int) string {
+	if s = clip(s, max); span.Sound(s) {
+		return s
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
 
 // Call measures and traces one call of a dependency that has no wrapper of its
 // own: a queue, a cache, a client of another protocol. Dependency and

@@ -129,6 +129,27 @@ var bounds = [perOctave]float64{
 	0.7071067811865475, 0.7711054127039704, 0.8408964152537144, 0.9170040432046711,
 }
 
+// boundMantissas are the mantissas of the bounds and of the next power of two,
+// and firstBound is, for the upper six bits of a mantissa, the first bound that
+// is not below all that begin with them: no two bounds begin with the same.
+var (
+	boundMantissas = func() (m [perOctave + 1]uint64) {
+		for i, b := range bounds {
+			m[i] = math.Float64bits(b) & (1<<52 - 1)
+		}
+		m[perOctave] = 1 << 52
+		return m
+	}()
+	firstBound = func() (first [64]uint8) {
+		for i := range first {
+			for boundMantissas[first[i]] < uint64(i)<<46 {
+				first[i]++
+			}
+		}
+		return first
+	}()
+)
+
 // index returns the place of v in the array, negative for the zero bucket.
 // Bucket k of Prometheus ends at 2^(k/8), inclusive; the array begins with the
 // one that begins at 2^low.
@@ -141,14 +162,9 @@ func (s scale) index(v float64) int {
 	if exp > s.high+1 || bits>>52&0x7ff == 0x7ff {
 		return (s.high-s.low)*perOctave - 1
 	}
-	frac := math.Float64frombits(bits&(1<<52-1) | 1022<<52)
-	k := 0
-	for _, step := range [...]int{4, 2, 1} {
-		if bounds[k+step-1] < frac {
-			k += step
-		}
-	}
-	if bounds[k] < frac {
+	mantissa := bits & (1<<52 - 1)
+	k := int(firstBound[mantissa>>46])
+	if mantissa > boundMantissas[k] {
 		k++
 	}
 	// Relative to bucket 8*low+1, the first above 2^low.

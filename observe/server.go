@@ -158,6 +158,7 @@ func (s *server) findRoute(pattern string) (r *route, exact bool) {
 		if _, path, ok := strings.Cut(pattern, " "); ok {
 			r.name = strings.TrimLeft(path, " \t")
 		}
+		r.name = strings.ToValidUTF8(r.name, "\uFFFD")
 	}
 	r.panics, exact = s.panics.with(r.name)
 	if exact {
@@ -235,13 +236,13 @@ func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.K
 	}
 	add("http.request.method", methods[methodIndex(r.Method)])
 	if methodIndex(r.Method) == 0 {
-		add("http.request.method_original", clip(r.Method, 32))
+		add("http.request.method_original", text(r.Method, 32))
 	}
 	add("url.scheme", schemes[tlsIndex(r)])
-	add("url.path", clip(r.URL.Path, maxAttribute))
-	add("url.query", clip(redactQuery(r.URL.RawQuery), maxAttribute))
+	add("url.path", text(r.URL.Path, maxAttribute))
+	add("url.query", text(redactQuery(r.URL.RawQuery), maxAttribute))
 	host, port := hostPort(r.Host)
-	add("server.address", clip(host, 255))
+	add("server.address", text(host, 255))
 	if port > 0 {
 		attrs = append(attrs, attribute.Int("server.port", port))
 	}
@@ -249,13 +250,13 @@ func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.K
 		add("network.peer.address", peer)
 		attrs = append(attrs, attribute.Int("network.peer.port", port))
 	}
-	add("user_agent.original", clip(first(r.Header["User-Agent"]), 256))
+	add("user_agent.original", text(first(r.Header["User-Agent"]), 256))
 	add("network.protocol.version", protocolVersion(r))
 	for _, h := range q.server.headers {
 		if values := r.Header[h.name]; len(values) > 0 {
 			values = slices.Clone(values[:min(len(values), maxHeaderValues)])
 			for i := range values {
-				values[i] = clip(values[i], maxAttribute)
+				values[i] = text(values[i], maxAttribute)
 			}
 			attrs = append(attrs, h.key.StringSlice(values))
 		}

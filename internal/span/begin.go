@@ -31,7 +31,7 @@ type Options struct {
 type Describer interface {
 	// Describe appends to attrs and returns it: what is known when the span begins (ended false), and what is known when
 	// it has ended (ended true, called only then). No key may be appended by both. It may be called more than once, and
-	// the first kind of call also while the span runs, on another goroutine.
+	// the first kind of call also while the span runs, on another goroutine. Texts must be UTF-8.
 	Describe(attrs []attribute.KeyValue, ended bool) []attribute.KeyValue
 }
 

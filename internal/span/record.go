@@ -31,6 +31,7 @@ type record struct {
 	droppedEvents int
 	links         []sdktrace.Link
 	droppedLinks  int
+	described     bool // all attributes are a Describer's, whose text is UTF-8
 }
 
 func (r *record) Name() string                                  { return r.name }
@@ -114,6 +115,7 @@ func (s *Span) gather(r *record, buf []attribute.KeyValue, reason string) {
 		m.attrs = s.descr.Describe(m.attrs, false)
 	}
 	own := s.more != nil && len(s.more.attrs) > 0
+	r.described = s.descr != nil && !own
 	if own {
 		add(s.more.attrs)
 	}

@@ -11,8 +11,8 @@ func TestSoundAgreesWithUTF8(t *testing.T) {
 		for at := range n + 1 {
 			for _, bad := range []string{"", "\xff", "\x80", "é", "\xc3", "世", "\xed\xa0\x80"} {
 				s := strings.Repeat("a", at) + bad + strings.Repeat("b", n-at)
-				if sound(s) != utf8.ValidString(s) {
-					t.Errorf("%q: %v", s, sound(s))
+				if Sound(s) != utf8.ValidString(s) {
+					t.Errorf("%q: %v", s, Sound(s))
 				}
 			}
 		}

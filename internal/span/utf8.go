@@ -32,11 +32,11 @@ func mendAll(spans []sdktrace.ReadOnlySpan) []sdktrace.ReadOnlySpan {
 }
 
 func (r *record) sound() bool {
-	if !sound(r.name) || !sound(r.status.Description) || !soundAttrs(r.attrs) || !r.scope.sound {
+	if !Sound(r.name) || !Sound(r.status.Description) || !r.described && !soundAttrs(r.attrs) || !r.scope.sound {
 		return false
 	}
 	for i := range r.events {
-		if !sound(r.events[i].Name) || !soundAttrs(r.events[i].Attributes) {
+		if !Sound(r.events[i].Name) || !soundAttrs(r.events[i].Attributes) {
 			return false
 		}
 	}
@@ -69,12 +69,12 @@ func (r *record) mend() *record {
 }
 
 func soundScope(is instrumentation.Scope) bool {
-	return sound(is.Name) && sound(is.Version) && sound(is.SchemaURL) && soundAttrs(is.Attributes.ToSlice())
+	return Sound(is.Name) && Sound(is.Version) && Sound(is.SchemaURL) && soundAttrs(is.Attributes.ToSlice())
 }
 
-// sound reports whether s is UTF-8. Nearly all is ASCII, and that is seen eight bytes at a time: every string of every
+// Sound reports whether s is UTF-8. Nearly all is ASCII, and that is seen eight bytes at a time: every string of every
 // exported span comes through here.
-func sound(s string) bool {
+func Sound(s string) bool {
 	const high = 0x8080808080808080
 	var bits uint64
 	if b := unsafe.Slice(unsafe.StringData(s), len(s)); len(b) >= 8 { // read only
@@ -100,7 +100,7 @@ func mend(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 func soundAttrs(attrs []attribute.KeyValue) bool {
 	for i := range attrs {
-		if !sound(string(attrs[i].Key)) || !soundValue(&attrs[i].Value) {
+		if !Sound(string(attrs[i].Key)) || !soundValue(&attrs[i].Value) {
 			return false
 		}
 	}
@@ -110,10 +110,10 @@ func soundAttrs(attrs []attribute.KeyValue) bool {
 func soundValue(v *attribute.Value) bool {
 	switch v.Type() {
 	case attribute.STRING:
-		return sound(v.AsString())
+		return Sound(v.AsString())
 	case attribute.STRINGSLICE:
 		for _, s := range v.AsStringSlice() {
-			if !sound(s) {
+			if !Sound(s) {
 				return false
 			}
 		}
