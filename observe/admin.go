@@ -142,8 +142,11 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 		facts = append(facts,
 			page{"Scheduler latency", fmt.Sprintf("p50 %s, p99 %s over the last %v", span.Short(d.SchedP50), span.Short(d.SchedP99), d.Interval.Round(time.Second))},
 			page{"Goroutines", fmt.Sprintf("%.0f", d.Now.Goroutines.Total)},
-			page{"Memory", fmt.Sprintf("%.1f MiB held by Go, %.1f MiB live", d.Now.Memory.Used/(1<<20), d.Now.Memory.HeapLive/(1<<20))},
+			page{"Memory", fmt.Sprintf("%.1f MiB held by Go", d.Now.Memory.Used/(1<<20))},
 		)
+		if live := d.Now.Memory.HeapLive; live > 0 { // known from the first collection on
+			facts = append(facts, page{"Live heap", fmt.Sprintf("%.1f MiB", live/(1<<20))})
+		}
 	}
 	render(w, "index", pageData{
 		Title: t.config.Service,
@@ -178,8 +181,8 @@ h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% }
 td, th { text-align: left; padding: .25rem 1rem .25rem 0; vertical-align: top; border-bottom: 1px solid #8884 }
 .number { text-align: right; white-space: nowrap } td:first-child { white-space: nowrap }
-code { font-size: .9em } wbr { user-select: none }
-@media (max-width: 40rem) { td:first-child { white-space: normal; overflow-wrap: anywhere } }
+code { font-size: .9em }
+@media (max-width: 40rem) { table { display: block; overflow-x: auto } }
 </style>{{end}}
 {{define "list"}}<table>{{range .}}<tr><td><a href="{{.Path}}"><code>{{.Path}}</code></a><td>{{.About}}{{end}}</table>{{end}}
 {{define "index"}}{{template "head" .}}

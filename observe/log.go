@@ -101,9 +101,13 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	if h.export != nil {
 		h.export.Handle(ctx, r) // it takes the IDs from ctx; what is lost there is counted
 	}
-	if traceID, spanID := logIDs(ctx); traceID != "" && !h.bound {
+	if traceID, spanID := logIDs(ctx); traceID != "" {
 		r = r.Clone()
-		r.AddAttrs(slog.String("trace_id", traceID), slog.String("span_id", spanID))
+		if h.bound {
+			r.AddAttrs(slog.String("span_id", spanID))
+		} else {
+			r.AddAttrs(slog.String("trace_id", traceID), slog.String("span_id", spanID))
+		}
 	}
 	return h.next.Handle(ctx, r)
 }

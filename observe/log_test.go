@@ -149,7 +149,9 @@ func TestLogHandlerAddsNoSecondTraceID(t *testing.T) {
 		log.With("trace_id", tracing.ID(ctx)).WithGroup("g").InfoContext(ctx, "bound", "k", "v")
 		return nil
 	})
-	if n := strings.Count(out.String(), `"trace_id"`); n != 1 {
-		t.Errorf("%d trace IDs in %s", n, &out)
+	for _, key := range []string{`"trace_id"`, `"span_id"`} {
+		if n := strings.Count(out.String(), key); n != 1 {
+			t.Errorf("%d times %s in %s", n, key, &out)
+		}
 	}
 }

@@ -55,6 +55,7 @@ func operation(query string) string {
 // before a quote, a quote inside a quoted identifier, a comment within a
 // comment and the like. What follows an unclosed quote is a literal.
 func withoutLiterals(query string) string {
+	cut := len(query) > maxScan
 	query = query[:min(len(query), maxScan)]
 	var b strings.Builder
 	b.Grow(min(len(query), 2*maxAttribute))
@@ -87,7 +88,8 @@ func withoutLiterals(query string) string {
 			word = isWord(r)
 			continue
 		}
-		if !clear {
+		// Behind the cut may stand what makes this quote something else.
+		if number := c >= '0' && c <= '9'; !clear || cut && !number {
 			b.WriteString(" ...")
 			break
 		}

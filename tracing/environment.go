@@ -201,7 +201,7 @@ func (e *environment) exporter(ctx context.Context, given sdktrace.SpanExporter)
 	if err != nil {
 		// Programs may have registered more, so the registry is asked first; its error is not exported.
 		if strings.HasPrefix(err.Error(), "unknown exporter") {
-			e.fail(name, fmt.Errorf("%.80q is none of otlp, console, none", which))
+			e.fail(name, fmt.Errorf("%.80q is not one of otlp, console, none", which))
 		} else {
 			e.fail(name, fmt.Errorf("%.80q: %w", which, err))
 		}

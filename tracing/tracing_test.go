@@ -109,8 +109,8 @@ func TestAVariableThatCannotWorkIsAnError(t *testing.T) {
 		with        map[string]string
 		want        string
 	}{
-		{"OTEL_TRACES_EXPORTER", "zipkin", nil, `"zipkin" is none of otlp, console, none`},
-		{"OTEL_TRACES_EXPORTER", "otlp,console", nil, `"otlp,console" is none of otlp, console, none`},
+		{"OTEL_TRACES_EXPORTER", "zipkin", nil, `"zipkin" is not one of otlp, console, none`},
+		{"OTEL_TRACES_EXPORTER", "otlp,console", nil, `"otlp,console" is not one of otlp, console, none`},
 		{"OTEL_SERVICE_NAME", "a\xff", nil, `"service.name"="a\xff" is not UTF-8`},
 		{arg, "1.5", map[string]string{"OTEL_TRACES_SAMPLER": "traceidratio"}, `"1.5" is not a share between 0 and 1`},
 		{arg, "NaN", map[string]string{"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}, `"NaN" is not a share between 0 and 1`},

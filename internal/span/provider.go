@@ -135,6 +135,9 @@ func (p *Provider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer 
 	return p.Scope(name, opts...)
 }
 
+// maxScopes are kept; a name made from data gets a scope of its own each time, which the collector takes back.
+const maxScopes = 1000
+
 // Scope is Tracer with its concrete type, for Options.Scope. It does not look at whether the provider is shut down.
 func (p *Provider) Scope(name string, opts ...trace.TracerOption) *Scope {
 	if name == "" {
@@ -160,6 +163,8 @@ func (p *Provider) Scope(name string, opts ...trace.TracerOption) *Scope {
 	_, neutral := p.model.Tracer(name, opts...).Start(context.Background(), "")
 	neutral.End()
 	t.ReadWriteSpan = neutral.(sdktrace.ReadWriteSpan)
-	p.scopes[is] = t
+	if len(p.scopes) < maxScopes {
+		p.scopes[is] = t
+	}
 	return t
 }
