@@ -45,7 +45,7 @@ func TestSlowAndFailedAlwaysHaveATrace(t *testing.T) {
 						r.do = []string{"slow", "fail"}[i/every%2]
 					}
 					began := time.Now()
-					resp, err := client.Get(fmt.Sprintf("%s/work/%d?do=%s", front.url, i, r.do))
+					resp, err := client.Get(fmt.Sprintf("%s/tasks/%d?do=%s", front.url, i, r.do))
 					if err != nil {
 						continue // its status stays 0
 					}

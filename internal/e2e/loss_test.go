@@ -48,7 +48,7 @@ func TestUnreachableCollectorHurtsNobody(t *testing.T) {
 		const requests, rate = 2000, 1000
 		run := func(t *testing.T, env ...string) (measured, *subject) {
 			s := startSubject(t, env)
-			m := load(t.Context(), s.url+"/work/%d", requests, 4, rate)
+			m := load(t.Context(), s.url+"/tasks/%d", requests, 4, rate)
 			if m.failed > 0 {
 				t.Errorf("%d of %d requests failed", m.failed, m.n)
 			}
@@ -209,7 +209,7 @@ func TestCollectorKilledAndRestarted(t *testing.T) {
 				}
 				s := startSubject(t, otlp(protocol, endpoint))
 				loaded := make(chan measured)
-				go func() { loaded <- load(t.Context(), s.url+"/work/%d", requests, 4, rate) }()
+				go func() { loaded <- load(t.Context(), s.url+"/tasks/%d", requests, 4, rate) }()
 
 				server.Eventually(t, 10*time.Second, func() error {
 					if got := len(c.Spans(t)); got < requests*spansPerRequest/5 {
@@ -236,7 +236,7 @@ func TestCollectorKilledAndRestarted(t *testing.T) {
 					}
 					return nil
 				})
-				last := fmt.Sprintf("/work/%d", requests-1)
+				last := fmt.Sprintf("/tasks/%d", requests-1)
 				if !slices.ContainsFunc(c.Spans(t), func(s server.Span) bool { return s.Attributes["url.path"] == last }) {
 					t.Errorf("the last request has not arrived: the exporter did not come back")
 				}

@@ -111,7 +111,7 @@ func TestAlertsReachTheWebhook(t *testing.T) {
 			}
 		}
 		scraped()
-		load(t.Context(), s.url+"/work/%d", 60, 2, 100)
+		load(t.Context(), s.url+"/tasks/%d", 60, 2, 100)
 		load(t.Context(), s.url+"/broken", 300, 2, 300)
 		load(t.Context(), s.url+"/panic", 3, 1, 10)
 		scraped() // a rate needs a first value of each series

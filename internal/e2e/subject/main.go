@@ -1,5 +1,5 @@
 // Command subject is the smallest service that says everything: each GET
-// /work/{id} makes three spans in one trace, its own, that of the call it
+// /tasks/{id} makes three spans in one trace, its own, that of the call it
 // makes to /leaf, and /leaf's, which is its own too unless -leaf names another
 // process. With ?do=fail or ?do=slow, /leaf fails or takes 1.2 s. Traces are
 // configured by the environment. When it has ended it prints what was dropped,
@@ -60,7 +60,7 @@ func run(ctx context.Context, config observe.Config, addr, leaf string) error {
 	})
 	mux.HandleFunc("GET /broken", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "broken", http.StatusInternalServerError) })
 	mux.HandleFunc("GET /panic", func(w http.ResponseWriter, r *http.Request) { panic("as asked") })
-	mux.HandleFunc("GET /work/{id}", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /tasks/{id}", func(w http.ResponseWriter, r *http.Request) {
 		trace := tracing.ID(r.Context())
 		w.Header().Set("Trace-Id", trace)
 		call, err := http.NewRequestWithContext(r.Context(), http.MethodGet, leaf+"/leaf?"+r.URL.RawQuery, nil)
