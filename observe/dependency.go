@@ -104,7 +104,7 @@ func describeDependency(s *span.Span) (k dependencyKey, ok bool) {
 	}
 	failed := get("error.type")
 	if failed == "" && s.Status().Code == codes.Error {
-		failed = "_OTHER"
+		failed = or(get("db.response.status_code"), "_OTHER")
 	}
 	host := func() string { return get("server.address", "net.peer.name", "network.peer.address") }
 
