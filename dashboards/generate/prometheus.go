@@ -85,8 +85,13 @@ func rulesFile(c plan.Config, keep func(plan.Group) bool) string {
 
 // ruleTests writes the scenarios for promtool. They ask the ALERTS series
 // rather than whole alerts, so that a better sentence breaks no test.
-func ruleTests(tick string, keep func(plan.Scenario) bool) string {
-	var tests []any
+func ruleTests(c plan.Config, tick string, keep func(plan.Scenario) bool) string {
+	// Without an order promtool takes the groups in any, and an alert may look
+	// before the rule that it reads was evaluated.
+	var order, tests []any
+	for _, g := range c.Groups() {
+		order = append(order, g.Name)
+	}
 	for _, s := range plan.Scenarios() {
 		if !keep(s) {
 			continue
@@ -119,6 +124,7 @@ func ruleTests(tick string, keep func(plan.Scenario) bool) string {
 	return header + yaml([]pair{
 		{"rule_files", []any{"../prometheus/recording.yaml", "../prometheus/alerts.yaml", "../prometheus/slo/slo.yaml"}},
 		{"evaluation_interval", tick},
+		{"group_eval_order", order},
 		{"tests", tests},
 	})
 }
