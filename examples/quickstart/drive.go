@@ -89,6 +89,7 @@ func (d *drive) places(url string) {
 		fmt.Fprintf(d.stdout, "admin     http://%s/\n", addr)
 		fmt.Fprintf(d.stdout, "metrics   http://%s/metrics\n", addr)
 		fmt.Fprintf(d.stdout, "ready     http://%s/readyz\n", addr)
+		fmt.Fprintf(d.stdout, "traces    http://%s/debug/traces\n", addr)
 		fmt.Fprintf(d.stdout, "profiles  http://%s/debug/pprof/\n", addr)
 	}
 	fmt.Fprintln(d.stdout)
