@@ -67,7 +67,6 @@ type request struct {
 	written  int64
 	status   int32
 	hijacked bool
-	flushed  bool
 }
 
 // rare is what few requests have. It keeps request within 256 bytes, a size
@@ -173,7 +172,7 @@ func (q *request) end(start time.Time, on processor, p any, broke bool) {
 	end := start.Add(took)
 	status, errType := int(q.status), ""
 	stream := q.hijacked || status == http.StatusSwitchingProtocols ||
-		(q.flushed || took > briefly) && strings.HasPrefix(first(q.w.Header()["Content-Type"]), "text/event-stream")
+		strings.HasPrefix(first(q.w.Header()["Content-Type"]), "text/event-stream")
 	panicked := broke && p != http.ErrAbortHandler
 	switch {
 	case panicked:
@@ -231,10 +230,6 @@ func (q *request) end(start time.Time, on processor, p any, broke bool) {
 		series.responseBody.own.observe(float64(q.written), on)
 	}
 }
-
-// briefly is below what makes a difference in the latency of a route: an event
-// stream that was not even flushed and ended sooner is a plain answer.
-const briefly = 10 * time.Millisecond
 
 // statusClientGone is what nginx writes when the client went away first.
 const statusClientGone = 499

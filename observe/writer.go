@@ -71,7 +71,6 @@ func (w flushWriter) Flush() { w.FlushError() }
 // FlushError is what http.ResponseController calls.
 func (w flushWriter) FlushError() error {
 	w.wrote(0)
-	w.q.flushed = true
 	if f, ok := w.q.w.(interface{ FlushError() error }); ok {
 		return f.FlushError()
 	}
