@@ -1,0 +1,9 @@
+package runtimemetrics
+
+import (
+	"testing"
+
+	"github.com/loadline-go/loadline/leakcheck"
+)
+
+func TestMain(m *testing.M) { leakcheck.VerifyMain(m) }

@@ -1,0 +1,9 @@
+package tracing_test
+
+import (
+	"testing"
+
+	"github.com/loadline-go/loadline/leakcheck"
+)
+
+func TestMain(m *testing.M) { leakcheck.VerifyMain(m) }
