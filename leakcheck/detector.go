@@ -3,7 +3,9 @@ package leakcheck
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -37,24 +39,35 @@ var stuck = map[string]bool{
 	"sync.RWMutex.RLock": true, "sync.WaitGroup.Wait": true, "coroutine": true,
 }
 
-// A detector judges by a row of readings which groups of goroutines leak: in
-// a leaking group the old members never end while new ones grow old.
+// A tally is one group at one reading.
+type tally struct {
+	ids   []uint64 // of each member
+	stuck int      // members that wait as nobody does for long on purpose
+	// about is what a Suspect would say of the group, and about which member.
+	about func(id uint64) Suspect
+}
+
+// A detector judges by a row of readings which groups of one kind leak: in a
+// leaking group the old members never end while new ones grow old.
 type detector struct {
 	window int
 	sites  map[string]*site
 }
 
-// A site is a group of goroutines with one creator and one stack of functions.
+// A site is a group over the windows: goroutines with one creator and one
+// stack of functions, descriptors that were opened in one place.
 type site struct {
-	born  map[int64]int // the window in which a member was first seen
-	since int           // the window in which the site was first seen
-	floor []float64     // how many members were old, by window
+	first time.Time      // when the site was first seen
+	born  map[uint64]int // the window in which a member was first seen
+	since int            // the window in which the site was first seen
+	floor []float64      // how many members were old, by window
 	// grown and ended are, by the window of their birth, how many members
 	// became old and how many of those have ended.
 	grown, ended []float64
-	deaths       []float64  // how many old members ended, by the window they ended in
-	stuck        int        // members in a stuck state at the last reading
-	sample       *goroutine // the oldest member at the last reading
+	deaths       []float64 // how many old members ended, by the window they ended in
+	stuck        int       // members in a stuck state at the last reading
+	oldest       uint64    // member at the last reading
+	about        func(id uint64) Suspect
 }
 
 // A finding is a site that leaks.
@@ -80,27 +93,71 @@ func siteKey(g *goroutine) string {
 	return b.String()
 }
 
-// observe takes the reading of one window and returns the sites that leak.
-func (d *detector) observe(gs []*goroutine) []finding {
-	if d.sites == nil {
-		d.sites = map[string]*site{}
-	}
-	now := d.window
-	d.window++
+// goroutineGroups groups goroutines as siteKey says.
+func goroutineGroups(gs []*goroutine) map[string]*tally {
 	members := map[string][]*goroutine{}
 	for _, g := range gs {
 		key := siteKey(g)
 		members[key] = append(members[key], g)
 	}
-	for key := range members {
+	groups := make(map[string]*tally, len(members))
+	for key, gs := range members {
+		t := &tally{}
+		for _, g := range gs {
+			t.ids = append(t.ids, uint64(g.id))
+			if stuck[g.state] {
+				t.stuck++
+			}
+		}
+		t.about = func(id uint64) Suspect {
+			g := gs[max(slices.Index(t.ids, id), 0)]
+			return Suspect{
+				Kind: "goroutine", Site: blockedIn(g.frames).public(), Creator: g.creator.public(),
+				State: g.state, Stack: stackText(g.frames),
+			}
+		}
+		groups[key] = t
+	}
+	return groups
+}
+
+// memberGroups groups what a Source has open.
+func memberGroups(kind string, all []Member) map[string]*tally {
+	groups := map[string]*tally{}
+	for i := range all {
+		m := &all[i]
+		key := m.Group + "\n" + m.Site.Function + "\n" + m.Site.File + ":" + strconv.Itoa(m.Site.Line)
+		t := groups[key]
+		if t == nil {
+			t = &tally{about: func(uint64) Suspect {
+				return Suspect{Kind: kind, Group: m.Group, Site: m.Site, State: m.State, Stack: m.Stack}
+			}}
+			groups[key] = t
+		}
+		t.ids = append(t.ids, m.ID)
+		if m.Stuck {
+			t.stuck++
+		}
+	}
+	return groups
+}
+
+// observe takes the reading of one window and returns the sites that leak.
+func (d *detector) observe(groups map[string]*tally) []finding {
+	if d.sites == nil {
+		d.sites = map[string]*site{}
+	}
+	now := d.window
+	d.window++
+	for key := range groups {
 		if d.sites[key] == nil && len(d.sites) < maxSites {
-			d.sites[key] = &site{born: map[int64]int{}, since: now}
+			d.sites[key] = &site{born: map[uint64]int{}, since: now, first: time.Now()}
 		}
 	}
 	var found []finding
 	for _, key := range slices.Sorted(maps.Keys(d.sites)) {
 		s := d.sites[key]
-		s.update(now, members[key])
+		s.update(now, groups[key])
 		if len(s.born) == 0 && now-s.since > oldAge {
 			delete(d.sites, key) // none is left; a new one starts afresh
 			continue
@@ -112,19 +169,19 @@ func (d *detector) observe(gs []*goroutine) []finding {
 	return found
 }
 
-func (s *site) update(now int, members []*goroutine) {
-	alive := make(map[int64]bool, len(members))
-	s.stuck, s.sample = 0, nil
-	for _, g := range members {
-		alive[g.id] = true
-		if _, ok := s.born[g.id]; !ok {
-			s.born[g.id] = now
+func (s *site) update(now int, t *tally) {
+	if t == nil {
+		t = &tally{about: s.about}
+	}
+	s.stuck, s.about, s.oldest = t.stuck, t.about, 0
+	alive := make(map[uint64]bool, len(t.ids))
+	for _, id := range t.ids {
+		alive[id] = true
+		if _, ok := s.born[id]; !ok {
+			s.born[id] = now
 		}
-		if stuck[g.state] {
-			s.stuck++
-		}
-		if s.sample == nil || s.born[g.id] < s.born[s.sample.id] {
-			s.sample = g
+		if born, ok := s.born[s.oldest]; !ok || s.born[id] < born {
+			s.oldest = id
 		}
 	}
 	s.grown, s.ended = append(s.grown, 0), append(s.ended, 0)

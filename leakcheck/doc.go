@@ -25,7 +25,7 @@
 // could not read the goroutines says "unknown" and fails: it never takes what
 // it cannot see for nothing. What it cannot attribute to one of several tests
 // running in parallel (see [Config.Verify]) it leaves to VerifyMain. A Watch
-// that may not look says so through Config.Unknown.
+// that may not look says so in the [Look].
 //
 // No finding is a proof without the runtime's: a pool that grows by one each
 // window for longer than 24 windows looks like a leak until it stops.

@@ -97,7 +97,11 @@ func ExampleWatch() {
 	watched := make(chan error)
 	go func() {
 		watched <- leakcheck.Watch(ctx, leakcheck.Config{
-			Unknown: func(err error) { slog.Warn("leaks are not watched for", "err", err) },
+			Looked: func(l leakcheck.Look) {
+				for _, err := range l.Unknown {
+					slog.Warn("leaks are not watched for", "err", err)
+				}
+			},
 		}, func(s leakcheck.Suspect) {
 			slog.Warn("goroutines leak", "suspect", s)
 		})
@@ -111,11 +115,23 @@ func ExampleWatch() {
 
 func ExampleSuspect() {
 	fmt.Println(leakcheck.Suspect{
-		Function: "example.com/shop.(*Queue).next", File: "/src/shop/queue.go", Line: 41,
-		Creator: "example.com/shop.New", CreatorFile: "/src/shop/shop.go", CreatorLine: 18,
-		State: "chan send", Count: 12, PerHour: 60,
+		Kind:    "goroutine",
+		Site:    leakcheck.Frame{Function: "example.com/shop.(*Queue).next", File: "/src/shop/queue.go", Line: 41},
+		Creator: leakcheck.Frame{Function: "example.com/shop.New", File: "/src/shop/shop.go", Line: 18},
+		State:   "chan send", Count: 12, PerHour: 60,
 		Since: time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC),
 	})
 	// Output:
 	// 12 goroutines [chan send] in example.com/shop.(*Queue).next (/src/shop/queue.go:41), created by example.com/shop.New (/src/shop/shop.go:18), 60 more an hour since 2026-11-21T10:00:00Z
+}
+
+func ExampleSource() {
+	// Rows that a library of one's own knows of, each by its number.
+	rows := leakcheck.Source{Kind: "rows", Open: func() ([]leakcheck.Member, error) {
+		return []leakcheck.Member{{ID: 1, Group: "of orders", Site: leakcheck.Frame{Function: "example.com/shop.list"}}}, nil
+	}}
+	config := leakcheck.Config{Sources: []leakcheck.Source{rows}}
+	fmt.Println(config.Sources[0].Kind)
+	// Output:
+	// rows
 }

@@ -47,9 +47,13 @@ type Config struct {
 	// goroutines each minute or 1,000 every ten.
 	MaxPause time.Duration
 
-	// Unknown is told each time that Watch could not look, so that silence is
-	// not taken for health. Default: nil, nobody is told.
-	Unknown func(error)
+	// Sources are what Watch watches beside goroutines. Default: none.
+	Sources []Source
+
+	// Looked is told what Watch knows after each window, on Watch's
+	// goroutine, so that silence is not taken for health. Default: nil,
+	// nobody is told.
+	Looked func(Look)
 }
 
 // TestingT is what a check needs of a test; [testing.T], [testing.B] and
@@ -98,6 +102,11 @@ func (c Config) validate() error {
 	for i, name := range c.Ignore {
 		if name == "" {
 			errs = append(errs, fmt.Errorf("Config.Ignore[%d]: is empty", i))
+		}
+	}
+	for i, s := range c.Sources {
+		if s.Kind == "" || s.Open == nil {
+			errs = append(errs, fmt.Errorf("Config.Sources[%d]: needs Kind and Open", i))
 		}
 	}
 	for _, d := range []struct {

@@ -9,34 +9,6 @@ import (
 	"time"
 )
 
-// A Suspect is a group of goroutines that only grows while the program runs.
-type Suspect struct {
-	// Function, File and Line are where the goroutines are blocked, in code
-	// outside the standard library if there is any on their stack.
-	Function string
-	File     string
-	Line     int
-	// Creator, CreatorFile and CreatorLine are the go statement.
-	Creator     string
-	CreatorFile string
-	CreatorLine int
-	// State is what the oldest of them waits for: "chan send".
-	State string
-	// Count is how many there are; PerHour is how many more each hour.
-	Count   int
-	PerHour float64
-	// Since is when the first was seen, at the earliest when Watch began.
-	Since time.Time
-	// Stack is that of the oldest, innermost call first.
-	Stack string
-}
-
-// String returns one line for a log.
-func (s Suspect) String() string {
-	return fmt.Sprintf("%d goroutines [%s] in %s (%s:%d), created by %s (%s:%d), %.3g more an hour since %s",
-		s.Count, s.State, s.Function, s.File, s.Line, s.Creator, s.CreatorFile, s.CreatorLine, s.PerHour, s.Since.Format(time.RFC3339))
-}
-
 // Watch reads the program's goroutines once a window until ctx ends, and
 // calls report, on its own goroutine, for each group that leaks: once, and
 // again when it has doubled. It returns nil when ctx has ended, and an error
@@ -51,7 +23,7 @@ func (s Suspect) String() string {
 // A reading stops the world for about 10 µs per goroutine. Watch measures that
 // and keeps to one [Config.MaxPause] in ten minutes by making the windows
 // longer. While a single reading would exceed it, none is taken, and
-// [Config.Unknown] is told.
+// the [Look] says so.
 //
 // Watch never asks the runtime for proof, which may end the process (see
 // [Config.NoProof]). A process may have any number of Watches, each with its
@@ -60,13 +32,7 @@ func Watch(ctx context.Context, c Config, report func(Suspect)) error {
 	if err := c.validate(); err != nil {
 		return fmt.Errorf("leakcheck: %w", err)
 	}
-	w := watcher{
-		config:       c.withDefaults(),
-		report:       report,
-		reported:     map[string]int{},
-		firstSeen:    map[string]time.Time{},
-		perGoroutine: 10 * time.Microsecond,
-	}
+	w := newWatcher(c, report)
 	timer := time.NewTimer(w.config.Interval)
 	defer timer.Stop()
 	for {
@@ -83,24 +49,61 @@ func Watch(ctx context.Context, c Config, report func(Suspect)) error {
 const pauseEvery = 10 * time.Minute
 
 type watcher struct {
-	config    Config
-	report    func(Suspect)
-	detector  detector
-	reported  map[string]int // how many there were when the site was reported
-	firstSeen map[string]time.Time
+	config     Config
+	report     func(Suspect)
+	windows    int
+	goroutines detector
+	sources    []detector
+	reported   map[string]int // how many there were when the site was reported
 	// perGoroutine is how long a reading stops the world for each, as measured.
 	perGoroutine time.Duration
 }
 
-// window takes one reading if it may, and returns when to take the next.
+func newWatcher(c Config, report func(Suspect)) *watcher {
+	return &watcher{
+		config:       c.withDefaults(),
+		report:       report,
+		sources:      make([]detector, len(c.Sources)),
+		reported:     map[string]int{},
+		perGoroutine: 10 * time.Microsecond,
+	}
+}
+
+// window takes the readings that it may, and returns when to take the next.
 func (w *watcher) window() time.Duration {
+	begin := time.Now()
+	w.windows++
+	look := Look{At: begin, Windows: w.windows, Next: w.config.Interval}
+	unknown := func(err error) { look.Unknown = append(look.Unknown, fmt.Errorf("leakcheck: %w", err)) }
 	n := runtime.NumGoroutine()
+	if gs, err := w.read(n); err != nil {
+		unknown(err)
+	} else {
+		look.Next = w.next(n)
+		look.Suspects = w.suspects("goroutine", &w.goroutines, goroutineGroups(gs))
+	}
+	for i, s := range w.config.Sources {
+		open, err := s.Open()
+		if err != nil {
+			unknown(fmt.Errorf("what is open of kind %s: %w", s.Kind, err))
+			continue
+		}
+		look.Suspects = append(look.Suspects, w.suspects(s.Kind, &w.sources[i], memberGroups(s.Kind, open))...)
+	}
+	look.Cost = time.Since(begin)
+	if w.config.Looked != nil {
+		w.config.Looked(look)
+	}
+	return look.Next
+}
+
+// read returns the goroutines that Watch is to watch.
+func (w *watcher) read(n int) ([]*goroutine, error) {
 	if predicted := w.pause(n); predicted > w.config.MaxPause {
-		w.unknown(fmt.Errorf("reading %d goroutines would stop the program for about %v, more than Config.MaxPause %v",
-			n, predicted.Round(time.Millisecond), w.config.MaxPause))
 		// The windows so far and those to come are no row any more.
-		w.detector = detector{}
-		return w.config.Interval
+		w.goroutines = detector{}
+		return nil, fmt.Errorf("reading %d goroutines would stop the program for about %v, more than Config.MaxPause %v",
+			n, predicted.Round(time.Millisecond), w.config.MaxPause)
 	}
 	begin := time.Now()
 	text, truncated := tracebackText()
@@ -110,11 +113,15 @@ func (w *watcher) window() time.Duration {
 		err = errTruncated
 	}
 	if err != nil {
-		w.unknown(fmt.Errorf("reading the goroutines' stacks: %w", err))
-		return w.config.Interval
+		return nil, fmt.Errorf("reading the goroutines' stacks: %w", err)
 	}
-	w.observe(gs)
-	return w.next(n)
+	var watched []*goroutine
+	for i := range gs {
+		if g := &gs[i]; i > 0 && !w.config.mayLive(g) { // the first is Watch's own
+			watched = append(watched, g)
+		}
+	}
+	return watched, nil
 }
 
 // next returns when the pauses are within the budget again.
@@ -138,43 +145,27 @@ func (w *watcher) measure(took time.Duration, goroutines int) {
 	w.perGoroutine = max(each, w.perGoroutine*9/10, time.Microsecond)
 }
 
-func (w *watcher) unknown(err error) {
-	if w.config.Unknown != nil {
-		w.config.Unknown(fmt.Errorf("leakcheck: %w", err))
-	}
-}
-
-func (w *watcher) observe(gs []goroutine) {
-	now := time.Now()
-	var watched []*goroutine
-	for i := range gs {
-		if g := &gs[i]; i > 0 && !w.config.mayLive(g) { // the first is Watch's own
-			watched = append(watched, g)
-		}
-	}
-	found := w.detector.observe(watched)
-	for key := range w.detector.sites {
-		if _, ok := w.firstSeen[key]; !ok {
-			w.firstSeen[key] = now
-		}
-	}
-	maps.DeleteFunc(w.firstSeen, func(key string, _ time.Time) bool { return w.detector.sites[key] == nil })
-	maps.DeleteFunc(w.reported, func(key string, _ int) bool { return w.detector.sites[key] == nil })
-	for _, f := range found {
-		count := len(f.site.born)
-		if last, ok := w.reported[f.key]; ok && count < 2*last || f.site.sample == nil || w.report == nil {
+// suspects lets d judge, reports what is new, and returns all that it found.
+func (w *watcher) suspects(kind string, d *detector, groups map[string]*tally) (all []Suspect) {
+	for _, f := range d.observe(groups) {
+		if f.site.about == nil {
 			continue
 		}
-		w.reported[f.key] = count
-		g := f.site.sample
-		at := blockedIn(g.frames)
-		w.report(Suspect{
-			Function: plainName(at.fn), File: at.file, Line: at.line,
-			Creator: plainName(g.creator.fn), CreatorFile: g.creator.file, CreatorLine: g.creator.line,
-			State: g.state, Count: count, Since: w.firstSeen[f.key], Stack: stackText(g),
-			PerHour: f.growth * hourly(now.Sub(w.firstSeen[f.key]), w.detector.window-f.site.since),
-		})
+		s := f.site.about(f.site.oldest)
+		s.Count, s.Since = len(f.site.born), f.site.first
+		s.PerHour = f.growth * hourly(time.Since(s.Since), d.window-f.site.since)
+		all = append(all, s)
+		key := kind + "\n" + f.key
+		if last, ok := w.reported[key]; (!ok || s.Count >= 2*last) && w.report != nil {
+			w.reported[key] = s.Count
+			w.report(s)
+		}
 	}
+	maps.DeleteFunc(w.reported, func(key string, _ int) bool {
+		key, ok := strings.CutPrefix(key, kind+"\n")
+		return ok && d.sites[key] == nil
+	})
+	return all
 }
 
 // hourly returns how many windows an hour has, by the mean of those so far.
@@ -185,9 +176,9 @@ func hourly(elapsed time.Duration, windows int) float64 {
 	return float64(windows-1) / elapsed.Hours()
 }
 
-func stackText(g *goroutine) string {
+func stackText(frames []frame) string {
 	var b strings.Builder
-	for _, f := range g.frames {
+	for _, f := range frames {
 		fmt.Fprintf(&b, "%s\n\t%s\n", plainName(f.fn), f.position())
 	}
 	return b.String()

@@ -58,8 +58,8 @@ func (p *program) run(windows int, step func(p *program)) (window int, fn string
 			}
 		}
 		p.alive = kept
-		if found := d.observe(p.alive); len(found) > 0 {
-			return p.now, found[0].site.sample.frames[0].fn
+		if found := d.observe(goroutineGroups(p.alive)); len(found) > 0 {
+			return p.now, found[0].site.about(0).Site.Function
 		}
 	}
 	return -1, ""
@@ -205,8 +205,8 @@ func TestWatchReportsALeakOnceAndWhenItDoubles(t *testing.T) {
 		}
 		s := got[0]
 		const pkg = "github.com/loadline-go/loadline/leakcheck."
-		if s.Function != pkg+"send" || !strings.Contains(s.File, "watch_test.go") || s.Line == 0 || s.State != "chan send" ||
-			!strings.HasPrefix(s.Creator, pkg+"TestWatchReports") || s.CreatorLine == 0 || !strings.Contains(s.Stack, pkg+"send") {
+		if s.Kind != "goroutine" || s.Site.Function != pkg+"send" || !strings.Contains(s.Site.File, "watch_test.go") || s.Site.Line == 0 || s.State != "chan send" ||
+			!strings.HasPrefix(s.Creator.Function, pkg+"TestWatchReports") || s.Creator.Line == 0 || !strings.Contains(s.Stack, pkg+"send") {
 			t.Errorf("got %+v", s)
 		}
 		if math.Abs(s.PerHour-60) > 6 {
@@ -257,7 +257,7 @@ func TestWatchSaysWhenItDoesNotLook(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 		defer cancel()
 		var told []error
-		config := Config{MaxPause: time.Nanosecond, Unknown: func(err error) { told = append(told, err) }}
+		config := Config{MaxPause: time.Nanosecond, Looked: func(l Look) { told = append(told, l.Unknown...) }}
 		if err := Watch(ctx, config, func(s Suspect) { t.Errorf("reported %v", s) }); err != nil {
 			t.Error(err)
 		}
@@ -309,7 +309,7 @@ func TestDetectorForgetsSitesThatEnd(t *testing.T) {
 		for i, g := range p.alive {
 			g.creator.fn += fmt.Sprint(i) // a site each
 		}
-		d.observe(p.alive)
+		d.observe(goroutineGroups(p.alive))
 		if len(d.sites) > maxSites {
 			t.Fatalf("remembers %d sites", len(d.sites))
 		}
