@@ -188,13 +188,26 @@ func (h *histogram) Desc() *prometheus.Desc { return h.desc }
 
 // Write implements prometheus.Metric.
 func (h *histogram) Write(m *dto.Metric) error {
-	classic := make([]uint64, len(h.upper)+1)
-	native := make([]uint64, (h.scale.high-h.scale.low)*perOctave)
-	var count, zero uint64
-	var sum float64
+	// On the stack: a scrape of many series would leave twice its own size as garbage.
+	var classicArray [32]uint64
+	var nativeArray [40 * perOctave]uint64
+	classic, native := classicArray[:], nativeArray[:(h.scale.high-h.scale.low)*perOctave]
+	if len(h.upper) < len(classic) {
+		classic = classic[:len(h.upper)+1]
+	} else {
+		classic = make([]uint64, len(h.upper)+1)
+	}
+	// All that the parts of the message point at, in one allocation.
+	out := &struct {
+		dto.Histogram
+		count, zero   uint64
+		sum           float64
+		zeroThreshold float64
+		schema        int32
+	}{zeroThreshold: math.Ldexp(1, h.scale.low), schema: schema}
 	for i := range h.shards {
 		if c := h.shards[i].Load(); c != nil {
-			sum += math.Float64frombits(c.sum.Load())
+			out.sum += math.Float64frombits(c.sum.Load())
 			for i := range c.classic {
 				classic[i] += c.classic[i].Load()
 			}
@@ -202,37 +215,39 @@ func (h *histogram) Write(m *dto.Metric) error {
 	}
 	for i := range h.shards {
 		if c := h.shards[i].Load(); c != nil {
-			zero += c.zero.Load()
+			out.zero += c.zero.Load()
 			for i := range c.native {
-				n := c.native[i].Load()
-				native[i] += n
-				count += n
+				if n := c.native[i].Load(); n > 0 {
+					native[i] += n
+					out.count += n
+				}
 			}
 		}
 	}
-	count += zero
+	out.count += out.zero
+	out.SampleCount, out.SampleSum, out.CreatedTimestamp = &out.count, &out.sum, h.created
+	out.Schema, out.ZeroThreshold, out.ZeroCount = &out.schema, &out.zeroThreshold, &out.zero
 
-	out := &dto.Histogram{
-		SampleCount: &count, SampleSum: &sum, CreatedTimestamp: h.created,
-		Schema: proto.Int32(schema), ZeroThreshold: proto.Float64(math.Ldexp(1, h.scale.low)), ZeroCount: &zero,
+	type bucket struct {
+		dto.Bucket
+		cumulative uint64
 	}
-	// The parts of all buckets share an allocation.
-	buckets, cumulative := make([]dto.Bucket, len(h.upper)+1), make([]uint64, len(h.upper)+1)
+	buckets := make([]bucket, len(h.upper)+1)
 	out.Bucket = make([]*dto.Bucket, 0, len(h.upper)+1)
 	total := uint64(0)
 	for i := range classic {
 		total += classic[i]
-		cumulative[i] = total
 		e := h.exemplars[i].Load()
 		b := &buckets[i]
+		b.cumulative = total
 		if i < len(h.upper) {
-			b.CumulativeCount, b.UpperBound, b.Exemplar = &cumulative[i], &h.upper[i], e
+			b.CumulativeCount, b.UpperBound, b.Exemplar = &b.cumulative, &h.upper[i], e
 		} else if e != nil { // +Inf is told by the count, unless it has an exemplar
-			b.CumulativeCount, b.UpperBound, b.Exemplar = &count, proto.Float64(math.Inf(1)), e
+			b.CumulativeCount, b.UpperBound, b.Exemplar = &out.count, proto.Float64(math.Inf(1)), e
 		} else {
 			break
 		}
-		out.Bucket = append(out.Bucket, b)
+		out.Bucket = append(out.Bucket, &b.Bucket)
 		if e != nil {
 			out.Exemplars = append(out.Exemplars, e)
 		}
@@ -241,31 +256,60 @@ func (h *histogram) Write(m *dto.Metric) error {
 		return a.Timestamp.AsTime().Compare(b.Timestamp.AsTime())
 	})
 	out.PositiveSpan, out.PositiveDelta = h.scale.spans(native)
-	m.Label, m.Histogram = h.labels, out
+	m.Label, m.Histogram = h.labels, &out.Histogram
 	return nil
 }
 
 // spans encodes native buckets as the exposition format has them. Gaps of up to
 // two empty buckets are cheaper as zeros than as a new span.
-func (s scale) spans(native []uint64) (spans []*dto.BucketSpan, deltas []int64) {
-	next, before := 0, int64(0) // bucket number behind the last one written, and its count
+func (s scale) spans(native []uint64) ([]*dto.BucketSpan, []int64) {
+	// First how many there are, then each in its place.
+	var used, length int
+	next := math.MinInt
+	for i, n := range native {
+		if n == 0 {
+			continue
+		}
+		if number := s.low*perOctave + 1 + i; used == 0 || number-next > 2 {
+			used++
+			length++
+			next = number + 1
+		} else {
+			length += number + 1 - next
+			next = number + 1
+		}
+	}
+	if used == 0 {
+		return nil, nil
+	}
+	type span struct {
+		dto.BucketSpan
+		offset int32
+		length uint32
+	}
+	all, spans, deltas := make([]span, used), make([]*dto.BucketSpan, 0, used), make([]int64, 0, length)
+	next = 0 // bucket number behind the last one written
+	before := int64(0)
 	for i, n := range native {
 		if n == 0 {
 			continue
 		}
 		number := s.low*perOctave + 1 + i
 		if gap := number - next; len(spans) == 0 || gap > 2 {
-			spans = append(spans, &dto.BucketSpan{Offset: proto.Int32(int32(gap)), Length: proto.Uint32(0)})
+			b := &all[len(spans)]
+			b.offset = int32(gap)
+			b.Offset, b.Length = &b.offset, &b.length
+			spans = append(spans, &b.BucketSpan)
 		} else {
 			for range gap {
 				deltas = append(deltas, -before)
 				before = 0
-				*spans[len(spans)-1].Length++
+				all[len(spans)-1].length++
 			}
 		}
 		deltas = append(deltas, int64(n)-before)
 		before = int64(n)
-		*spans[len(spans)-1].Length++
+		all[len(spans)-1].length++
 		next = number + 1
 	}
 	return spans, deltas
