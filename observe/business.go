@@ -12,8 +12,8 @@ import (
 	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
 
+	"github.com/loadline-go/loadline/internal/span"
 	"github.com/loadline-go/loadline/runtimemetrics"
 )
 
@@ -25,6 +25,13 @@ type Metric struct {
 
 	// Help says in one sentence what the metric tells.
 	Help string
+
+	// Unit is what the metric counts in, a plural word with which Name ends,
+	// before "_total": euros, items, seconds. It stands in the metric's metadata,
+	// where Grafana and others read it. A unit of time, size or share is the base
+	// unit: seconds, bytes, ratio.
+	// Default: the base unit of Prometheus with which Name ends, else none.
+	Unit string
 
 	// Buckets are the upper bounds of a histogram's classic buckets, ascending,
 	// without +Inf.
@@ -39,7 +46,13 @@ type Metric struct {
 // name in snake case; struct{} for none. The label sets of a metric are
 // bounded by Config.MaxSeries. A nil Counter does nothing. Its methods may be
 // called concurrently.
-type Counter[L comparable] struct{ s series[L, prometheus.Counter] }
+type Counter[L comparable] struct{ s series[L, *tally] }
+
+// A tally is one series of a counter.
+type tally struct {
+	prometheus.Counter
+	pace
+}
 
 // NewCounter defines a counter. It is meant for package or program start: a
 // name, help or label that cannot work, or a name that is taken, is a mistake
@@ -50,17 +63,28 @@ func NewCounter[L comparable](t *Telemetry, m Metric) *Counter[L] {
 	}
 	c := &Counter[L]{}
 	d := c.s.describe(t, m, runtimemetrics.Counter)
-	c.s.vec = t.metrics.counter(d)
+	c.s.vec = t.metrics.tally(d)
 	return c
 }
 
 // Add adds n, which must not be negative. An n that is negative or not finite
-// would spoil the metric until the process ends; it is ignored.
-func (c *Counter[L]) Add(labels L, n float64) {
+// would spoil the metric until the process ends; it is ignored. When ctx is
+// that of a sampled trace, its ID becomes an exemplar: once a second a series,
+// or at once when n is above the last value that got one.
+func (c *Counter[L]) Add(ctx context.Context, labels L, n float64) {
 	if c == nil || !(n >= 0 && n <= math.MaxFloat64) {
 		return
 	}
-	c.s.of(labels).Add(n)
+	child := c.s.of(labels)
+	// The time of day costs more than counting.
+	if s := span.Sampled(ctx); s != nil && child.due(n, time.Now().UnixNano()) {
+		ids := s.SpanContext()
+		child.Counter.(prometheus.ExemplarAdder).AddWithExemplar(n, prometheus.Labels{
+			"trace_id": ids.TraceID().String(), "span_id": ids.SpanID().String(),
+		})
+		return
+	}
+	child.Add(n)
 }
 
 // A Gauge goes up and down. See Counter for L and for nil.
@@ -93,7 +117,12 @@ func (g *Gauge[L]) Add(labels L, v float64) {
 
 // A Histogram tells how values are distributed: counts, sum and quantiles, as
 // classic buckets and as a native histogram. See Counter for L and for nil.
-type Histogram[L comparable] struct{ s series[L, *timing] }
+//
+// Its native buckets have eight steps to each power of two, so that a quantile
+// is within 5 % of the truth, from 5e-20 to 2e19 and as far below zero; where a
+// metric's values are so far apart that more than 160 buckets hold some, the
+// steps become wider.
+type Histogram[L comparable] struct{ s series[L, *wide] }
 
 // NewHistogram defines a histogram; see NewCounter.
 func NewHistogram[L comparable](t *Telemetry, m Metric) *Histogram[L] {
@@ -105,7 +134,7 @@ func NewHistogram[L comparable](t *Telemetry, m Metric) *Histogram[L] {
 	}
 	h := &Histogram[L]{}
 	d := h.s.describe(t, m, runtimemetrics.Histogram)
-	h.s.vec = t.metrics.histogram(d)
+	h.s.vec = t.metrics.spread(d)
 	return h
 }
 
@@ -127,12 +156,14 @@ func (h *Histogram[L]) Observe(ctx context.Context, labels L, v float64) {
 	if h == nil || math.IsNaN(v) || math.IsInf(v, 0) {
 		return
 	}
-	ids := trace.SpanContextFromContext(ctx)
-	if !ids.IsSampled() {
-		h.s.of(labels).theirs.Observe(v) // without the time of day, which costs more than the observation
-		return
+	child := h.s.of(labels)
+	child.observe(v)
+	if s := span.Sampled(ctx); s != nil {
+		if now := time.Now(); child.due(v, now.UnixNano()) {
+			ids := s.SpanContext()
+			child.exemplar(v, now, ids.TraceID().String(), ids.SpanID().String())
+		}
 	}
-	h.s.of(labels).observe(v, time.Now(), ids, 0)
 }
 
 // series finds the child of a label struct.
@@ -193,6 +224,10 @@ func (s *series[L, T]) describe(t *Telemetry, m Metric, kind runtimemetrics.Kind
 		s.fields = append(s.fields, i)
 	}
 	if err := checkDescription(d); err != nil {
+		fail(err)
+	}
+	d, err := withUnit(d, m.Unit)
+	if err != nil {
 		fail(err)
 	}
 	if kind != runtimemetrics.Histogram && m.Buckets != nil {

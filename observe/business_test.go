@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
@@ -24,11 +26,11 @@ type order struct {
 func TestLabelsAreTheFieldsOfAStruct(t *testing.T) {
 	tel := start(t, Config{})
 	c := NewCounter[order](tel, Metric{Name: "shop_orders_total", Help: "Orders."})
-	c.Add(order{"card", true, 255, -3}, 2)
-	c.Add(order{"card", true, 255, -3}, 1)
-	c.Add(order{}, 1)
+	c.Add(t.Context(), order{"card", true, 255, -3}, 2)
+	c.Add(t.Context(), order{"card", true, 255, -3}, 1)
+	c.Add(t.Context(), order{}, 1)
 	for _, n := range []float64{-1, math.NaN(), math.Inf(1)} {
-		c.Add(order{}, n)
+		c.Add(t.Context(), order{}, n)
 	}
 	for labels, want := range map[string]float64{
 		"express=true items=255 payment_method=card shop_number=-3": 3,
@@ -55,6 +57,37 @@ func TestLabelsAreTheFieldsOfAStruct(t *testing.T) {
 	if got.GetSampleCount() != 2 || got.GetSampleSum() != 17 || len(got.GetBucket()) != 2 || got.GetBucket()[1].GetExemplar() == nil {
 		t.Error(got)
 	}
+}
+
+// A counter's exemplar is the trace of an event it counted: one a second, or at
+// once for a larger one.
+func TestCountersHaveExemplars(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tel := start(t, Config{})
+		c := NewCounter[struct{}](tel, Metric{Name: "shop_revenue_euros_total", Help: "Revenue."})
+		value := func() float64 {
+			return family(t, tel, "shop_revenue_euros_total")[""].GetCounter().GetExemplar().GetValue()
+		}
+		c.Add(t.Context(), struct{}{}, 9) // no trace
+		if got := value(); got != 0 {
+			t.Errorf("an exemplar without a trace: %v", got)
+		}
+		traced := trace.ContextWithSpanContext(t.Context(), spanContext)
+		for _, step := range []struct{ add, want float64 }{{5, 5}, {3, 5}, {7, 7}, {6, 7}} {
+			c.Add(traced, struct{}{}, step.add)
+			if got := value(); got != step.want {
+				t.Errorf("after %v the exemplar is %v, want %v", step.add, got, step.want)
+			}
+		}
+		time.Sleep(time.Second)
+		c.Add(traced, struct{}{}, 1)
+		if got := value(); got != 1 {
+			t.Errorf("after a second the exemplar is %v, want 1", got)
+		}
+		if got := family(t, tel, "shop_revenue_euros_total")[""].GetCounter(); got.GetValue() != 31 || len(got.GetExemplar().GetLabel()) != 2 {
+			t.Error(got)
+		}
+	})
 }
 
 func TestSnake(t *testing.T) {
@@ -110,7 +143,7 @@ func TestBusinessMetricsMayBeUsedConcurrently(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for i := range 100 {
-				c.Add(struct{ User int }{i}, 1)
+				c.Add(t.Context(), struct{ User int }{i}, 1)
 			}
 		})
 	}
@@ -130,7 +163,7 @@ func TestBusinessMetricsDoNotAllocate(t *testing.T) {
 	g := NewGauge[order](tel, Metric{Name: "shop_open", Help: "Open."})
 	h := NewHistogram[order](tel, Metric{Name: "shop_basket_euros", Help: "Baskets."})
 	ctx, l := t.Context(), order{"card", true, 3, 4}
-	if n := testing.AllocsPerRun(100, func() { c.Add(l, 1); g.Set(l, 1); g.Add(l, 1); h.Observe(ctx, l, 1) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { c.Add(ctx, l, 1); g.Set(l, 1); g.Add(l, 1); h.Observe(ctx, l, 1) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -142,7 +175,7 @@ func BenchmarkBusiness(b *testing.B) {
 	h := NewHistogram[labels](tel, Metric{Name: "shop_basket_euros", Help: "Baskets."})
 	b.Run("Counter.Add", func(b *testing.B) {
 		for b.Loop() {
-			c.Add(labels{"card"}, 1)
+			c.Add(b.Context(), labels{"card"}, 1)
 		}
 	})
 	b.Run("Histogram.Observe", func(b *testing.B) {

@@ -261,7 +261,9 @@ func newPools() *pools {
 	return &pools{connections: desc(dbConnections), max: desc(dbConnectionsMax), waits: desc(dbWaits), waitSeconds: desc(dbWaitSeconds)}
 }
 
-func desc(d Description) *prometheus.Desc { return prometheus.NewDesc(d.Name, d.Help, d.Labels, nil) }
+func desc(d Description) *prometheus.Desc {
+	return prometheus.V2.NewDesc(d.Name, d.Help, prometheus.UnconstrainedLabels(d.Labels), nil, prometheus.WithUnit(unitSuffix(d)))
+}
 
 // add watches db until remove.
 func (p *pools) add(name string, db *sql.DB) *pool {

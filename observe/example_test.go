@@ -57,15 +57,15 @@ func ExampleStart_mistakes() {
 }
 
 func ExampleNewCounter() {
-	_, tel, end := observed()
+	ctx, tel, end := observed()
 	defer end()
 	type order struct {
 		Payment string
 		Express bool
 	}
 	orders := observe.NewCounter[order](tel, observe.Metric{Name: "shop_orders_total", Help: "Orders placed."})
-	orders.Add(order{Payment: "card"}, 1)
-	orders.Add(order{Payment: "card", Express: true}, 2)
+	orders.Add(ctx, order{Payment: "card"}, 1)
+	orders.Add(ctx, order{Payment: "card", Express: true}, 2)
 	printMetrics(tel, "shop_orders_total")
 	// Output:
 	// shop_orders_total{express="false",payment="card"} 1
@@ -76,7 +76,7 @@ func ExampleNewHistogram() {
 	ctx, tel, end := observed()
 	defer end()
 	baskets := observe.NewHistogram[struct{}](tel, observe.Metric{
-		Name: "shop_basket_euros", Help: "Value of baskets at the checkout.", Buckets: []float64{10, 100},
+		Name: "shop_basket_euros", Help: "Value of baskets at the checkout.", Unit: "euros", Buckets: []float64{10, 100},
 	})
 	baskets.Observe(ctx, struct{}{}, 25)
 	printMetrics(tel, "shop_basket_euros")

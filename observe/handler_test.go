@@ -359,7 +359,7 @@ func TestNilTelemetryPassesEverythingThrough(t *testing.T) {
 	}
 	tel.Check(Check{})
 	tel.Drain()
-	NewCounter[struct{}](tel, Metric{}).Add(struct{}{}, 1)
+	NewCounter[struct{}](tel, Metric{}).Add(t.Context(), struct{}{}, 1)
 	NewGauge[struct{}](tel, Metric{}).Set(struct{}{}, 1)
 	NewHistogram[struct{}](tel, Metric{}).Observe(t.Context(), struct{}{}, 1)
 	if tel.Registry() == nil || tel.AdminAddr() != "" {

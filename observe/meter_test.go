@@ -132,7 +132,7 @@ func TestMetricsArePushedWhenAskedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	serveOne(tel)
-	NewCounter[struct{}](tel, Metric{Name: "shop_orders_total", Help: "Orders."}).Add(struct{}{}, 3)
+	NewCounter[struct{}](tel, Metric{Name: "shop_orders_total", Help: "Orders."}).Add(t.Context(), struct{}{}, 3)
 	theirs, _ := otel.Meter("their/library").Float64Histogram("their.call.duration", metric.WithUnit("s"))
 	theirs.Record(t.Context(), 0.02)
 	if err := tel.Shutdown(t.Context()); err != nil { // sends the last interval

@@ -66,43 +66,44 @@ func (m *metrics) register(d Description, c prometheus.Collector) {
 	}
 }
 
-// histogram makes the instrument of d: classic buckets and a native histogram
-// at once, so that both kinds of scraper find what they know. The range of what
-// stands in the table is known from its unit and gets our own histogram; a
-// program's metric can be anything and gets client_golang's.
+// histogram makes the instrument of a d that stands in the table: classic
+// buckets and a native histogram at once, so that both kinds of scraper find
+// what they know. Its range is known from its unit.
 func (m *metrics) histogram(d Description) *vec[*timing] {
 	buckets := d.Buckets
 	if b, ok := m.buckets[d.Name]; ok {
 		buckets = b
 	}
-	if s, ok := scales[d.Unit]; ok {
-		if d.Name == serverStream.Name {
-			s = streamScale
-		}
-		hs := newHistograms(d, buckets, s)
-		m.register(d, hs)
-		return newVec(m, d, func(values ...string) *timing { return &timing{own: hs.with(values...)} })
+	s := scales[d.Unit]
+	if d.Name == serverStream.Name {
+		s = streamScale
 	}
-	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: d.Name, Help: d.Help, Buckets: buckets,
-		// A factor of 1.1 puts a quantile within 5 % of the truth; 160 buckets are
-		// what the OpenTelemetry SDK allows its exponential histograms.
-		NativeHistogramBucketFactor:     1.1,
-		NativeHistogramMaxBucketNumber:  160,
-		NativeHistogramMinResetDuration: time.Hour,
-	}, d.Labels)
-	m.register(d, h)
-	return newVec(m, d, func(values ...string) *timing { return &timing{theirs: h.WithLabelValues(values...)} })
+	hs := newHistograms(d, buckets, s)
+	m.register(d, hs)
+	return newVec(m, d, func(values ...string) *timing { return &timing{own: hs.with(values...)} })
+}
+
+// spread makes the histogram of a d of the program's own, which can be anything.
+func (m *metrics) spread(d Description) *vec[*wide] {
+	hs := newWides(d)
+	m.register(d, hs)
+	return newVec(m, d, hs.with)
 }
 
 func (m *metrics) counter(d Description) *vec[prometheus.Counter] {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels)
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help, Unit: unitSuffix(d)}, d.Labels)
 	m.register(d, c)
 	return newVec(m, d, c.WithLabelValues)
 }
 
+func (m *metrics) tally(d Description) *vec[*tally] {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help, Unit: unitSuffix(d)}, d.Labels)
+	m.register(d, c)
+	return newVec(m, d, func(values ...string) *tally { return &tally{Counter: c.WithLabelValues(values...)} })
+}
+
 func (m *metrics) gauge(d Description) *vec[prometheus.Gauge] {
-	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help}, d.Labels)
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: d.Name, Help: d.Help, Unit: unitSuffix(d)}, d.Labels)
 	m.register(d, g)
 	return newVec(m, d, g.WithLabelValues)
 }
@@ -218,14 +219,28 @@ func (c *cache[K, V]) add(key K, value V) {
 	c.read.Store(&next)
 }
 
-// A timing is one series of a histogram. An exemplar costs more than the
-// observation, so a series takes one a second, or at once when its value is
-// above the last one taken: the tail is never without.
+// A pace says when a series takes an exemplar, which costs more than the
+// observation: once a second, or at once when its value is above the last one
+// taken, so that the tail is never without.
+type pace struct {
+	taken atomic.Int64  // when the last exemplar was taken, Unix nanoseconds
+	value atomic.Uint64 // math.Float64bits of its value
+}
+
+// due reports whether v gets an exemplar, and notes that it does.
+func (p *pace) due(v float64, now int64) bool {
+	if now-p.taken.Load() < int64(time.Second) && v <= math.Float64frombits(p.value.Load()) {
+		return false
+	}
+	p.taken.Store(now)
+	p.value.Store(math.Float64bits(v))
+	return true
+}
+
+// A timing is one series of a histogram.
 type timing struct {
-	own    *histogram
-	theirs prometheus.Observer // of a program's own metric
-	taken  atomic.Int64        // when the last exemplar was taken, Unix nanoseconds
-	value  atomic.Uint64       // math.Float64bits of its value
+	own *histogram
+	pace
 }
 
 // observeFor records how long something took until end. Ids, when valid, names
@@ -235,31 +250,10 @@ func (t *timing) observeFor(d time.Duration, end time.Time, ids trace.SpanContex
 }
 
 func (t *timing) observe(v float64, now time.Time, ids trace.SpanContext, p processor) {
-	exemplar := ids.IsValid() && t.due(v, now.UnixNano())
-	if t.own != nil {
-		t.own.observe(v, p)
-		if exemplar {
-			t.own.exemplar(v, now, ids.TraceID().String(), ids.SpanID().String())
-		}
-		return
+	t.own.observe(v, p)
+	if ids.IsValid() && t.due(v, now.UnixNano()) {
+		t.own.exemplar(v, now, ids.TraceID().String(), ids.SpanID().String())
 	}
-	if !exemplar {
-		t.theirs.Observe(v)
-		return
-	}
-	t.theirs.(prometheus.ExemplarObserver).ObserveWithExemplar(v, prometheus.Labels{
-		"trace_id": ids.TraceID().String(), "span_id": ids.SpanID().String(),
-	})
-}
-
-// due reports whether v gets an exemplar, and notes that it does.
-func (t *timing) due(v float64, now int64) bool {
-	if now-t.taken.Load() < int64(time.Second) && v <= math.Float64frombits(t.value.Load()) {
-		return false
-	}
-	t.taken.Store(now)
-	t.value.Store(math.Float64bits(v))
-	return true
 }
 
 // checkDescription tells what is wrong with a metric that a program defines.

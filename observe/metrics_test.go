@@ -14,7 +14,7 @@ func TestSeriesBeyondTheLimitAreOther(t *testing.T) {
 	type labels struct{ Country, User string }
 	c := NewCounter[labels](tel, Metric{Name: "shop_visits_total", Help: "Visits."})
 	for i := range 1000 {
-		c.Add(labels{"de", strconv.Itoa(i)}, 1)
+		c.Add(t.Context(), labels{"de", strconv.Itoa(i)}, 1)
 	}
 	got := family(t, tel, "shop_visits_total")
 	if len(got) != 21 || got["country=de user=other"].GetCounter().GetValue() != 980 {
@@ -39,10 +39,10 @@ func (h countingHandler) Handle(ctx context.Context, r slog.Record) error { h.co
 
 func TestWarningOfAnOverflowMayCountInTheSameMetric(t *testing.T) {
 	var c *Counter[struct{ N int }]
-	tel := start(t, Config{MaxSeries: 2, Logger: slog.New(countingHandler{slog.DiscardHandler, func() { c.Add(struct{ N int }{-1}, 1) }})})
+	tel := start(t, Config{MaxSeries: 2, Logger: slog.New(countingHandler{slog.DiscardHandler, func() { c.Add(t.Context(), struct{ N int }{-1}, 1) }})})
 	c = NewCounter[struct{ N int }](tel, Metric{Name: "shop_visits_total", Help: "Visits."})
 	for i := range 5 {
-		c.Add(struct{ N int }{i}, 1) // hangs where the warning is logged under the metric's lock
+		c.Add(t.Context(), struct{ N int }{i}, 1) // hangs where the warning is logged under the metric's lock
 	}
 }
 

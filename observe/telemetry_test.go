@@ -370,7 +370,7 @@ func TestNilTelemetryIsOff(t *testing.T) {
 	if w.Code != 404 {
 		t.Error(w.Code)
 	}
-	NewCounter[struct{}](tel, Metric{}).Add(struct{}{}, 1)
+	NewCounter[struct{}](tel, Metric{}).Add(t.Context(), struct{}{}, 1)
 	NewGauge[struct{}](tel, Metric{}).Set(struct{}{}, 1)
 	NewGauge[struct{}](tel, Metric{}).Add(struct{}{}, 1)
 	NewHistogram[struct{}](tel, Metric{}).Observe(t.Context(), struct{}{}, 1)

@@ -39,7 +39,7 @@ func newShop(tel *observe.Telemetry, db *sql.DB, pay string) *shop {
 		pay:     strings.TrimSuffix(pay, "/"),
 		client:  &http.Client{Transport: tel.Transport(nil), Timeout: 5 * time.Second},
 		orders:  observe.NewCounter[byMethod](tel, observe.Metric{Name: "shop_orders_total", Help: "Orders paid."}),
-		revenue: observe.NewHistogram[byMethod](tel, observe.Metric{Name: "shop_order_euros", Help: "Value of an order.", Buckets: []float64{10, 20, 50, 100, 200}}),
+		revenue: observe.NewHistogram[byMethod](tel, observe.Metric{Name: "shop_order_euros", Help: "Value of an order.", Unit: "euros", Buckets: []float64{10, 20, 50, 100, 200}}),
 	}
 }
 
@@ -108,7 +108,7 @@ func (s *shop) order(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	labels := byMethod{o.Method}
-	s.orders.Add(labels, 1)
+	s.orders.Add(ctx, labels, 1)
 	s.revenue.Observe(ctx, labels, float64(cents)/100)
 	slog.InfoContext(ctx, "order paid", "product", o.Product, "method", o.Method, "cents", cents)
 	w.WriteHeader(http.StatusCreated)

@@ -64,7 +64,7 @@ type orderLabels struct{ Method, Country string }
 
 func observeCounter(b *testing.B) func(method, country string) {
 	c := observe.NewCounter[orderLabels](startObserve(b, never), observe.Metric{Name: "shop_orders_total", Help: "Orders paid."})
-	return func(method, country string) { c.Add(orderLabels{method, country}, 1) }
+	return func(method, country string) { c.Add(background, orderLabels{method, country}, 1) }
 }
 
 func observeHistogram(b *testing.B) func(method, country string) {

@@ -42,7 +42,7 @@ func TestMillionDistinctRequests(t *testing.T) {
 		mux := http.NewServeMux()
 		mux.HandleFunc("/users/{id}", func(w http.ResponseWriter, r *http.Request) {
 			id := r.PathValue("id")
-			byUser.Add(struct{ User string }{id}, 1)
+			byUser.Add(r.Context(), struct{ User string }{id}, 1)
 			call, err := http.NewRequestWithContext(r.Context(), r.Method, "http://"+r.Host+"/"+id, nil)
 			if err == nil {
 				var resp *http.Response
