@@ -68,6 +68,21 @@ var (
 		Help:   "Panics, and ends of the goroutine, that left a handler; each is also counted as a response with status 500.",
 		Labels: []string{"http_route"},
 	}
+	serverConnections = Description{
+		Name: "observe_http_server_connections", Kind: runtimemetrics.Gauge, Unit: "{connection}",
+		Help:   "Open connections of a port that Serve serves, by state: new (no request yet), active, idle, hijacked (a handler took it over).",
+		Labels: []string{"server_port", "state"},
+	}
+	serverAccepted = Description{
+		Name: "observe_http_server_connections_accepted_total", Kind: runtimemetrics.Counter, Unit: "{connection}",
+		Help:   "Connections accepted on a port that Serve serves.",
+		Labels: []string{"server_port"},
+	}
+	serverHandshakeFailures = Description{
+		Name: "observe_http_server_tls_handshake_failures_total", Kind: runtimemetrics.Counter, Unit: "{handshake}",
+		Help:   "TLS handshakes that clients began and that failed, by class of error; eof is a client that went away.",
+		Labels: []string{"server_port", "error_type"},
+	}
 	clientDuration = Description{
 		Name: "http_client_request_duration_seconds", OTel: "http.client.request.duration", Kind: runtimemetrics.Histogram, Unit: "s",
 		Help:    "Time from sending a request to having the header of its response.",
@@ -210,6 +225,7 @@ func All() []Description {
 func own() []Description {
 	return []Description{
 		serverDuration, serverActive, serverRequestBody, serverResponseBody, serverStream, serverPanics,
+		serverConnections, serverAccepted, serverHandshakeFailures,
 		clientDuration,
 		dbDuration, dbConnections, dbConnectionsMax, dbWaits, dbWaitSeconds,
 		rpcDuration, messagingDuration, messagingProcess, dependencyDuration,

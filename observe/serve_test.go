@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -25,15 +26,6 @@ import (
 
 // freeAddr returns an address that was free a moment ago.
 func freeAddr(t *testing.T) string { return closedPort(t) }
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("never: " + what)
-		}
-	}
-}
 
 func status(url string) int {
 	r, err := http.Get(url)
@@ -280,5 +272,163 @@ func TestServeReturnsNilWhenOnlyTelemetryWasLost(t *testing.T) {
 	}
 	if err := tel.Shutdown(t.Context()); err == nil {
 		t.Error("a later Shutdown does not tell of the loss")
+	}
+}
+
+func TestServeWithSeveralServersEndsThemTogether(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	for name, end := range map[string]func(cancel func(), servers []*http.Server){
+		"by the context":               func(cancel func(), _ []*http.Server) { cancel() },
+		"when somebody shuts one down": func(_ func(), servers []*http.Server) { servers[1].Shutdown(context.Background()) },
+	} {
+		tel := start(t, Config{})
+		addrs := []string{freeAddr(t), freeAddr(t)}
+		var servers []*http.Server
+		for _, addr := range addrs {
+			servers = append(servers, &http.Server{Addr: addr, Handler: tel.Handler(itemsMux())})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- tel.Serve(ctx, servers[0], servers[1]) }()
+		for _, addr := range addrs {
+			eventually(t, "serving", func() bool { return status("http://"+addr+"/items/1") == 200 })
+		}
+		end(cancel, servers)
+		if err := <-served; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, addr := range addrs {
+			if got := status("http://" + addr + "/items/1"); got != 0 {
+				t.Errorf("%s: %s still answers: %d", name, addr, got)
+			}
+		}
+		cancel()
+	}
+}
+
+func TestServeThatCannotListenLeavesNoListener(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	first, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tel := start(t, Config{})
+	err = tel.ServeListener(t.Context(), first, &http.Server{}, &http.Server{Addr: taken.Addr().String()})
+	if want := "observe: serve: listen " + taken.Addr().String() + ": address already in use"; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if _, err := first.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the first listener is open: %v", err)
+	}
+}
+
+// A client that keeps its connection is told to leave it with an answer, while
+// new ones are served still: none is cut between two requests.
+func TestServeAsksClientsToLeaveBeforeItCloses(t *testing.T) {
+	server, trusting := certificate(t)
+	for _, proto := range []int{1, 2} {
+		var log lines
+		tel := start(t, Config{DrainDelay: time.Hour, Logger: log.logger()})
+		mux := itemsMux()
+		mux.HandleFunc("GET /upgrade", func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, w.Header().Get("Connection"))
+		})
+		srv := &http.Server{Handler: tel.Handler(mux), TLSConfig: server.Clone()}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- tel.ServeListener(ctx, l, srv) }()
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting.Clone(), ForceAttemptHTTP2: proto == 2}}
+		get := func(path, upgrade string) (reused bool, body string) {
+			t.Helper()
+			trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }}
+			req, _ := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", "https://"+l.Addr().String()+path, nil)
+			if upgrade != "" {
+				req.Header.Set("Upgrade", upgrade)
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != 200 || resp.ProtoMajor != proto {
+				t.Errorf("%s over %s", resp.Status, resp.Proto)
+			}
+			b, _ := io.ReadAll(resp.Body)
+			return reused, string(b)
+		}
+		get("/items/1", "")
+		if reused, _ := get("/items/1", ""); !reused {
+			t.Error("the connection was not kept while serving")
+		}
+		cancel()
+		eventually(t, "the end has begun", func() bool { return strings.Contains(log.String(), "observe: ending") })
+		get("/items/1", "")
+		eventually(t, "the client has left", func() bool {
+			busy := 0
+			for _, c := range tel.listeners.all() {
+				n := c.count()
+				busy += n[0] + n[1] + n[2]
+			}
+			return busy == 0
+		})
+		if reused, _ := get("/items/1", ""); reused {
+			t.Errorf("HTTP/%d: the connection was kept", proto)
+		}
+		if proto == 1 {
+			if _, body := get("/upgrade", "websocket"); body != "" {
+				t.Errorf("an upgrade got the header Connection: %s", body)
+			}
+		}
+		srv.Shutdown(t.Context()) // ends the delay
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		client.CloseIdleConnections()
+		if !strings.Contains(log.String(), `msg="observe: ending" requests=0`) || !strings.Contains(log.String(), `msg="observe: all requests have ended" requests=0`) {
+			t.Errorf("HTTP/%d: the log says\n%s", proto, &log)
+		}
+	}
+}
+
+func TestServeLogsWhatItWaitsFor(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	var log lines
+	tel := start(t, Config{Logger: log.logger(), ShutdownTimeout: 100 * time.Millisecond})
+	entered := make(chan struct{}, 2)
+	addr := freeAddr(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- tel.Serve(ctx, &http.Server{Addr: addr, Handler: tel.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				entered <- struct{}{}
+				<-r.Context().Done()
+			}
+		}))})
+	}()
+	eventually(t, "serving", func() bool { return status("http://"+addr+"/") == 200 })
+	for range 2 {
+		go status("http://" + addr + "/slow")
+		<-entered
+	}
+	cancel()
+	if err := <-served; err == nil {
+		t.Error("Serve says nothing of what it cut off")
+	}
+	for _, want := range []string{
+		`msg="observe: ending" requests=2 busy_connections=2 cause="context canceled" delay=0s timeout=100ms`,
+		`msg="observe: cutting off requests" requests=2 busy_connections=2 timeout=100ms`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %s:\n%s", want, &log)
+		}
 	}
 }

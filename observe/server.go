@@ -93,6 +93,16 @@ func newServer(t *Telemetry) *server {
 	return s
 }
 
+// running returns how many requests are being handled.
+func (s *server) running() (n int64) {
+	for i := range s.active {
+		for j := range s.active[i] {
+			n += s.active[i][j].value()
+		}
+	}
+	return n
+}
+
 // route is one pattern with its series.
 type route struct {
 	pattern string

@@ -39,6 +39,7 @@ type Telemetry struct {
 	address  string
 
 	server           *server
+	listeners        *listeners
 	client           *client
 	databaseDuration *vec[*timing]
 	calls            *calls
@@ -123,6 +124,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 
 	t.health = newHealth(t.metrics)
 	t.server = newServer(t)
+	t.listeners = newListeners(t.metrics)
 	t.client = newClient(t)
 	t.calls = &calls{duration: t.metrics.histogram(dependencyDuration)}
 	t.databaseDuration = t.metrics.histogram(dbDuration)

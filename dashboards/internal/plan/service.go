@@ -107,6 +107,19 @@ func (c Config) Service() Dashboard {
 						{Expr: "60 * " + routes.count(serverStreams, "http_route"), Legend: "{{http_route}} a minute"},
 						{Expr: routes.quantile(0.5, serverStreams, "http_route"), Legend: "{{http_route}} seconds"}}},
 			}},
+			{Title: "Connections", Collapsed: true, Panels: []Panel{
+				{Title: "Connections by state", Kind: Series, Unit: "short", Width: 8, Height: 8, Stack: true,
+					Description: "Open connections of the ports that Serve serves. Many new ones: clients connect and say nothing. Active far above the requests in flight: bodies or headers arrive slowly.",
+					Queries:     []Query{{Expr: sum(s.now(connections), "server_port", "state"), Legend: "{{server_port}} {{state}}"}}},
+				{Title: "Connections accepted", Kind: Series, Unit: "short", Width: 8, Height: 8,
+					Description: "New connections a second, and how many requests each carries. Near one request a connection, clients do not keep them: each pays the handshake.",
+					Queries: []Query{
+						{Expr: sum(s.rate(accepted), "server_port"), Legend: "{{server_port}} a second"},
+						{Expr: ratio(s.count(serverRequests), sum(s.rate(accepted))), Legend: "requests a connection"}}},
+				{Title: "TLS handshakes failed", Kind: Series, Unit: "short", Width: 8, Height: 8, Stack: true,
+					Description: "Failed handshakes a second. tls: no common version or cipher, a certificate that a client does not trust, plain HTTP; eof: scanners and checks of the port.",
+					Queries:     []Query{{Expr: sum(s.rate(handshakes), "server_port", "error_type"), Legend: "{{server_port}} {{error_type}}"}}},
+			}},
 			{Title: "Runtime: scheduler, collector, memory", Panels: []Panel{
 				{Title: "Wait for a processor p50, p95, p99", Kind: Series, Unit: "s", Width: 8, Height: 9, Log: true, Warn: c.SchedWait.Seconds(), Page: c.SchedWaitPage.Seconds(), Drill: RuntimeUID,
 					Description: "Scheduler latency: how long goroutines that could run wait. High with a busy CPU: profile or add instances. High with an idle CPU: throttled by its quota, or a busy neighbour.",
