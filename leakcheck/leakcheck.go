@@ -35,7 +35,8 @@ type Config struct {
 	NoProof bool
 
 	// NoDescriptors keeps the check from looking for files, pipes and
-	// listeners that were left open. Default: false.
+	// listeners that were left open, and Watch from watching descriptors.
+	// Default: false.
 	NoDescriptors bool
 
 	// Interval is the length of one window of [Watch] while its readings are
