@@ -85,34 +85,38 @@ func (q *request) more() *rare {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if outer := requestOf(r.Context()); outer != nil && outer.server == h.server {
+	ctx := r.Context()
+	if outer := requestOf(ctx); outer != nil && outer.server == h.server {
 		h.tellRoute(outer, w, r)
 		return
 	}
-	start := time.Now()
-	s := h.server
+	s, method, tls := h.server, methodIndex(r.Method), tlsIndex(r)
 	q := &request{server: s, w: w, r: r}
-	s.tel.provider.Begin(&q.span, s.propagator.ExtractBaggage(r.Context(), r.Header), span.Options{
-		Name: methods[methodIndex(r.Method)], Kind: trace.SpanKindServer, Start: start,
+	on, random := here()
+	if len(s.propagator.Baggage) > 0 {
+		ctx = s.propagator.ExtractBaggage(ctx, r.Header)
+	}
+	s.tel.provider.BeginIncoming(&q.span, ctx, &span.Options{
+		Name: methods[method], Kind: trace.SpanKindServer, Start: time.Now(),
 		Header: r.Header, Describer: q, Scope: s.tel.scope,
-	})
+	}, random)
 	q.r = r.WithContext(q)
 	if r.ContentLength < 0 && r.Body != nil {
 		body := &q.more().body
 		body.ReadCloser = r.Body
 		q.r.Body = body
 	}
-	active, on := &s.active[methodIndex(r.Method)][tlsIndex(r)], currentProcessor()
+	active := &s.active[method][tls]
 	active.add(1, on)
 	returned := false
 	defer func() {
 		active.add(-1, on)
 		if returned {
-			q.end(start, on, nil, false)
+			q.end(on, nil, false)
 			return
 		}
 		p := recover()
-		q.end(start, on, p, true)
+		q.end(on, p, true)
 		if p != nil { // nil after runtime.Goexit, as by t.FailNow in a handler
 			panic(p)
 		}
@@ -167,22 +171,20 @@ func requestOf(ctx context.Context) *request {
 
 // end records the request. broke means that the handler did not return: p is
 // its panic, or nil when the goroutine exits.
-func (q *request) end(start time.Time, on processor, p any, broke bool) {
-	took := time.Since(start) // half the price of time.Now
-	end := start.Add(took)
-	status, errType := int(q.status), ""
-	stream := q.hijacked || status == http.StatusSwitchingProtocols ||
-		strings.HasPrefix(first(q.w.Header()["Content-Type"]), "text/event-stream")
+func (q *request) end(on processor, p any, broke bool) {
+	took := q.span.Running()
+	status, class := q.status, classNone
+	stream := q.hijacked || status == http.StatusSwitchingProtocols || isEventStream(q.w.Header())
 	panicked := broke && p != http.ErrAbortHandler
 	switch {
 	case panicked:
-		status, errType = http.StatusInternalServerError, "panic"
+		status, class = http.StatusInternalServerError, classPanic
 	case q.hijacked:
 		status = http.StatusSwitchingProtocols
 	case (status == 0 || status >= 500) && errors.Is(q.Err(), context.Canceled):
-		status, errType = statusClientGone, "canceled"
+		status, class = statusClientGone, classCanceled
 	case broke:
-		errType = "aborted"
+		class = classAborted
 	}
 	if status == 0 {
 		status = http.StatusOK
@@ -190,8 +192,8 @@ func (q *request) end(start time.Time, on processor, p any, broke bool) {
 			status = http.StatusInternalServerError
 		}
 	}
-	if errType == "" && status >= 500 {
-		errType = statusText(status)
+	if class == classNone && status >= 500 {
+		class = classStatus
 	}
 
 	pattern := q.r.Pattern
@@ -205,21 +207,27 @@ func (q *request) end(start time.Time, on processor, p any, broke bool) {
 		q.server.hintNoRoute()
 	}
 	route := q.server.route(pattern)
-	series := route.series(q.server, seriesKey{methodIndex(q.r.Method), tlsIndex(q.r), status, errType})
+	series := route.series(q.server, seriesKey{status: status, method: uint8(methodIndex(q.r.Method)), tls: uint8(tlsIndex(q.r)), class: class})
 	q.series = series
-	q.span.SetName(series.spanName)
 	if p != nil && panicked {
 		q.span.RecordError(fmt.Errorf("panic: %v", p))
 	}
-	q.span.Finish(span.Outcome{End: end, Failed: status >= 500, Panicked: panicked, Stream: stream, Route: series.spanName})
+	q.span.FinishWith(&span.Outcome{
+		Took: took, Name: series.spanName, Failed: status >= 500, Panicked: panicked, Stream: stream,
+		Route: series.spanName, Pace: series.pace,
+	})
 
 	if panicked {
 		route.panics.Inc()
 	}
+	seconds := float64(took) / 1e9
 	if stream {
-		series.streamed(q.server).own.observe(took.Seconds(), on)
+		series.streamed(q.server).own.observe(seconds, on)
 	} else {
-		series.duration.observe(took.Seconds(), end, exemplar(&q.span), on)
+		series.duration.own.observe(seconds, on)
+		if q.span.Exported() {
+			series.duration.exemplify(seconds, q.span.StartTime().Add(took), &q.span)
+		}
 	}
 	if n := q.r.ContentLength; n > 0 {
 		series.requestSize(q.server).own.observe(float64(n), on)
@@ -229,6 +237,14 @@ func (q *request) end(start time.Time, on processor, p any, broke bool) {
 	if !q.hijacked && q.r.Method != http.MethodHead {
 		series.responseBody.own.observe(float64(q.written), on)
 	}
+}
+
+func isEventStream(h http.Header) bool {
+	if len(h) == 0 {
+		return false
+	}
+	types := h["Content-Type"]
+	return len(types) > 0 && strings.HasPrefix(types[0], "text/event-stream")
 }
 
 // statusClientGone is what nginx writes when the client went away first.

@@ -25,7 +25,7 @@ import (
 // lies below is in the zero bucket, what lies above in the last one.
 type histogram struct {
 	classic
-	scale scale
+	cells *cells
 
 	busy   atomic.Bool // observed often enough to be spread over the shards
 	shards [maxShards]atomic.Pointer[counts]
@@ -65,20 +65,18 @@ const (
 	perOctave = 1 << schema
 	// Shards are taken by processors; beyond eight, two of them share one.
 	maxShards = 8
-	// Below this many observations in one bucket a histogram is not worth more than one shard.
+	// Below this many observations in one cell a histogram is not worth more than one shard.
 	spreadAt = 256
 )
 
 // counts is one shard. Each has its own allocation, of several cache lines.
 type counts struct {
-	sum     atomic.Uint64 // bits of a float64
-	zero    atomic.Uint64
-	classic []atomic.Uint64
-	native  []atomic.Uint64
+	sum   atomic.Uint64 // bits of a float64
+	cells []atomic.Uint64
 }
 
-func newHistogram(desc *prometheus.Desc, labels []*dto.LabelPair, upper []float64, s scale) *histogram {
-	h := &histogram{classic: newClassic(desc, labels, upper), scale: s}
+func newHistogram(desc *prometheus.Desc, labels []*dto.LabelPair, c *cells) *histogram {
+	h := &histogram{classic: newClassic(desc, labels, c.upper), cells: c}
 	h.shard(0)
 	return h
 }
@@ -88,8 +86,7 @@ func (h *histogram) shard(i int) *counts {
 	if c := h.shards[i].Load(); c != nil {
 		return c
 	}
-	all := make([]atomic.Uint64, len(h.upper)+1+(h.scale.high-h.scale.low)*perOctave)
-	c := &counts{classic: all[: len(h.upper)+1 : len(h.upper)+1], native: all[len(h.upper)+1:]}
+	c := &counts{cells: make([]atomic.Uint64, len(h.cells.ends))}
 	if !h.shards[i].CompareAndSwap(nil, c) {
 		return h.shards[i].Load()
 	}
@@ -99,22 +96,23 @@ func (h *histogram) shard(i int) *counts {
 // observe counts v in the shard of a processor. NaN is ignored; a negative v
 // counts as zero, since a clock that was set back must not poison the sum.
 func (h *histogram) observe(v float64, p processor) {
-	if v != v {
-		return
+	if !(v >= 0) {
+		if v != v {
+			return
+		}
+		v = 0
 	}
-	v = max(v, 0)
 	i := 0
 	if h.busy.Load() {
-		i = int(p) % maxShards
+		i = int(uint(p) % maxShards)
 	}
-	c := h.shard(i)
-	// The native bucket first and read last: the classic buckets never hold more.
-	if k := h.scale.index(v); k < 0 {
-		c.zero.Add(1)
-	} else if c.native[k].Add(1) == spreadAt {
+	c := h.shards[i].Load()
+	if c == nil {
+		c = h.shard(i)
+	}
+	if c.cells[h.cells.of(v)].Add(1) == spreadAt {
 		h.busy.Store(true)
 	}
-	c.classic[h.bucket(v)].Add(1)
 	for {
 		old := c.sum.Load()
 		if c.sum.CompareAndSwap(old, math.Float64bits(math.Float64frombits(old)+v)) {
@@ -170,7 +168,7 @@ func (s scale) index(v float64) int {
 	if exp <= s.low {
 		return -1 // up to 2^low: the zero bucket
 	}
-	if exp > s.high+1 || bits>>52&0x7ff == 0x7ff {
+	if exp > s.high {
 		return (s.high-s.low)*perOctave - 1
 	}
 	mantissa := bits & (1<<52 - 1)
@@ -179,7 +177,7 @@ func (s scale) index(v float64) int {
 		k++
 	}
 	// Relative to bucket 8*low+1, the first above 2^low.
-	return min((exp-1-s.low)*perOctave+k-1, (s.high-s.low)*perOctave-1)
+	return (exp-1-s.low)*perOctave + k - 1
 }
 
 // exemplar notes which trace an observation of v belongs to.
@@ -201,38 +199,47 @@ func (h *classic) Desc() *prometheus.Desc { return h.desc }
 func (h *histogram) Write(m *dto.Metric) error {
 	// On the stack: a scrape of many series would leave twice its own size as garbage.
 	var classicArray [32]uint64
-	var nativeArray [40 * perOctave]uint64
-	classic, native := classicArray[:], nativeArray[:(h.scale.high-h.scale.low)*perOctave]
+	var nativeArray [1 + 40*perOctave]uint64
+	scale := h.cells.scale
+	classic, native := classicArray[:], nativeArray[:1+(scale.high-scale.low)*perOctave]
 	if len(h.upper) < len(classic) {
 		classic = classic[:len(h.upper)+1]
 	} else {
 		classic = make([]uint64, len(h.upper)+1)
 	}
-	out := &message{zeroThreshold: math.Ldexp(1, h.scale.low), schema: schema}
-	for i := range h.shards {
-		if c := h.shards[i].Load(); c != nil {
-			out.sum += math.Float64frombits(c.sum.Load())
-			for i := range c.classic {
-				classic[i] += c.classic[i].Load()
-			}
-		}
-	}
-	for i := range h.shards {
-		if c := h.shards[i].Load(); c != nil {
-			out.zero += c.zero.Load()
-			for i := range c.native {
-				if n := c.native[i].Load(); n > 0 {
-					native[i] += n
-					out.count += n
-				}
-			}
-		}
-	}
-	out.count += out.zero
+	out := &message{zeroThreshold: math.Ldexp(1, scale.low), schema: schema}
+	out.count, out.sum = h.addTo(native, classic)
+	out.zero, native = native[0], native[1:]
 	h.tell(out, classic)
-	out.PositiveSpan, out.PositiveDelta = h.scale.spans(native)
+	out.PositiveSpan, out.PositiveDelta = scale.spans(native)
 	m.Label, m.Histogram = h.labels, &out.Histogram
 	return nil
+}
+
+// addTo adds the zero bucket and the native buckets to native, the classic ones
+// to classic unless it is nil, and returns how many observations that were and
+// their sum.
+func (h *histogram) addTo(native, classic []uint64) (count uint64, sum float64) {
+	for i := range h.shards {
+		c := h.shards[i].Load()
+		if c == nil {
+			continue
+		}
+		sum += math.Float64frombits(c.sum.Load())
+		for j := range c.cells {
+			n := c.cells[j].Load()
+			if n == 0 {
+				continue
+			}
+			part := h.cells.parts[j]
+			native[part.native] += n
+			if classic != nil {
+				classic[part.classic] += n
+			}
+			count += n
+		}
+	}
+	return count, sum
 }
 
 // A message is a histogram as it is told, with all that its parts point at in
@@ -353,9 +360,9 @@ type histograms[H prometheus.Metric] struct {
 }
 
 func newHistograms(d Description, upper []float64, s scale) *histograms[*histogram] {
-	name := desc(d)
+	name, c := desc(d), newCells(upper, s)
 	return &histograms[*histogram]{desc: name, all: map[string]*histogram{}, child: func(labels []*dto.LabelPair) *histogram {
-		return newHistogram(name, labels, upper, s)
+		return newHistogram(name, labels, c)
 	}}
 }
 
@@ -393,24 +400,6 @@ func (hs *histograms[H]) Collect(ch chan<- prometheus.Metric) {
 	for _, h := range all {
 		ch <- h
 	}
-}
-
-// processor stands for the processor on which a goroutine runs, more or less:
-// a number that stays with it. The runtime does not tell which one it is, but a
-// sync.Pool keeps what was put back on a processor for that processor.
-type processor int
-
-var (
-	processors    = sync.Pool{New: func() any { p := processor(nextProcessor.Add(1)); return &p }}
-	nextProcessor atomic.Int64
-)
-
-// currentProcessor costs about ten nanoseconds: an edge asks once.
-func currentProcessor() processor {
-	p := processors.Get().(*processor)
-	n := *p
-	processors.Put(p)
-	return n
 }
 
 // levels is one metric: the levels of all its label sets, which are few and fixed.

@@ -72,6 +72,48 @@ func TestHistogramTakesAnyNumber(t *testing.T) {
 	}
 }
 
+// Bounds may lie anywhere: several in one native bucket, in the zero bucket,
+// beyond the last, on a power of two.
+func TestHistogramCountsByAnyBounds(t *testing.T) {
+	top := math.Ldexp(1, secondsScale.high)
+	for _, upper := range [][]float64{
+		nil, {-1, 0, 1e-9, 1e-7, math.Ldexp(1, secondsScale.low)}, {1, 1.001, 1.002, math.Nextafter(1.01, 2), 1.01 * 1.01}, {.5, 1, 2, 4, 1e300},
+		{top / 2, math.Nextafter(top, 0), top, math.Nextafter(top, 2*top), 3 * top}, append(bounds[:], 1, 2), {math.Nextafter(1, 0), 1, math.Nextafter(1, 2)},
+	} {
+		h := newHistograms(histogramTest, upper, secondsScale).with("x")
+		want, n := make([]uint64, len(upper)), uint64(0)
+		count := func(v float64) {
+			h.observe(v, processor(n))
+			n++
+			for i, b := range upper {
+				if v <= b {
+					want[i]++
+				}
+			}
+		}
+		for _, b := range append(upper, 0, top, 2*top) {
+			if b >= 0 {
+				count(b)
+				count(math.Nextafter(b, math.Inf(1)))
+				count(math.Abs(math.Nextafter(b, 0)))
+			}
+		}
+		random := rand.New(rand.NewPCG(3, 4))
+		for range 2000 {
+			count(math.Exp2(-24 + random.Float64()*38))
+		}
+		out := written(t, h)
+		if out.GetSampleCount() != n {
+			t.Errorf("%v: %d counted, want %d", upper, out.GetSampleCount(), n)
+		}
+		for i, b := range out.GetBucket() {
+			if b.GetCumulativeCount() != want[i] {
+				t.Errorf("%v: %d up to %v, want %d", upper, b.GetCumulativeCount(), upper[i], want[i])
+			}
+		}
+	}
+}
+
 // Prometheus refuses a native histogram whose count is not that of its buckets.
 func TestHistogramIsConsistentWhileObserved(t *testing.T) {
 	h := newHistograms(histogramTest, requestSeconds, secondsScale).with("x")

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/loadline-go/loadline/internal/span"
 	"github.com/loadline-go/loadline/runtimemetrics"
 )
 
@@ -253,6 +254,13 @@ func (t *timing) observe(v float64, now time.Time, ids trace.SpanContext, p proc
 	t.own.observe(v, p)
 	if ids.IsValid() && t.due(v, now.UnixNano()) {
 		t.own.exemplar(v, now, ids.TraceID().String(), ids.SpanID().String())
+	}
+}
+
+// exemplify gives an observation its exemplar, when one is due.
+func (t *timing) exemplify(v float64, now time.Time, s *span.Span) {
+	if t.due(v, now.UnixNano()) {
+		t.own.exemplar(v, now, s.TraceID().String(), s.SpanID().String())
 	}
 }
 

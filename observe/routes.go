@@ -44,7 +44,7 @@ func (s *server) table() []routeRow {
 				t = &total{native: make([]uint64, 1+(secondsScale.high-secondsScale.low)*perOctave)}
 				totals[name] = t
 			}
-			n, sum := k.duration.own.addTo(t.native)
+			n, sum := k.duration.own.addTo(t.native, nil)
 			t.requests += n
 			t.seconds += sum
 			if k.key.status >= 500 {
@@ -68,27 +68,6 @@ func (s *server) table() []routeRow {
 		})
 	}
 	return rows
-}
-
-// addTo adds the zero bucket and the native buckets of h to into, and returns
-// how many observations that were and their sum.
-func (h *histogram) addTo(into []uint64) (count uint64, sum float64) {
-	for i := range h.shards {
-		c := h.shards[i].Load()
-		if c == nil {
-			continue
-		}
-		sum += math.Float64frombits(c.sum.Load())
-		n := c.zero.Load()
-		into[0] += n
-		count += n
-		for i := range c.native {
-			n := c.native[i].Load()
-			into[i+1] += n
-			count += n
-		}
-	}
-	return count, sum
 }
 
 // quantile returns the middle of the bucket in which the share q of all is

@@ -21,7 +21,7 @@ func TestQuantilesOfTheTableAreWithinFivePercent(t *testing.T) {
 	}
 	slices.Sort(values)
 	counts := make([]uint64, 1+(secondsScale.high-secondsScale.low)*perOctave)
-	n, _ := h.addTo(counts)
+	n, _ := h.addTo(counts, nil)
 	if n != 10_000 {
 		t.Errorf("%d counted", n)
 	}

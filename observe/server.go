@@ -64,6 +64,7 @@ type server struct {
 	active                                      [len(methods)][len(schemes)]level
 	routes                                      cache[string, *route]
 	recent                                      [64]atomic.Pointer[route] // by the address of the pattern's text
+	shapes                                      shapes
 	propagator                                  span.Propagator
 	headers                                     []header
 	hint                                        sync.Once
@@ -112,17 +113,44 @@ type route struct {
 	mu      sync.Mutex
 }
 
-// seriesKey tells the series of a route apart. Error types are few: panic,
-// canceled, aborted and the status codes.
+// seriesKey tells the series of a route apart. It is compared at every request,
+// so it is one word.
 type seriesKey struct {
-	method, tls, status int
-	errorType           string
+	status      int32
+	method, tls uint8
+	class       errorClass
+}
+
+// errorClass is what stands in error_type. There are few.
+type errorClass uint16
+
+const (
+	classNone     errorClass = iota
+	classStatus              // the status code
+	classPanic               // "panic"
+	classCanceled            // "canceled"
+	classAborted             // "aborted"
+)
+
+func (k seriesKey) errorType() string {
+	switch k.class {
+	case classStatus:
+		return statusText(int(k.status))
+	case classPanic:
+		return "panic"
+	case classCanceled:
+		return "canceled"
+	case classAborted:
+		return "aborted"
+	}
+	return ""
 }
 
 type serverSeries struct {
 	key                    seriesKey
 	route                  string
 	spanName               string
+	pace                   *span.Pace
 	duration, responseBody *timing
 	requestBody            atomic.Pointer[timing] // made for the first body: most routes never get one
 }
@@ -190,8 +218,9 @@ func (r *route) series(s *server, key seriesKey) *serverSeries {
 	if r.name != unmatched {
 		k.spanName = method + " " + r.name
 	}
+	k.pace = s.tel.provider.Pace(k.spanName)
 	var exact bool
-	k.duration, exact = s.duration.with(method, r.name, statusText(key.status), key.errorType, scheme)
+	k.duration, exact = s.duration.with(method, r.name, statusText(int(key.status)), key.errorType(), scheme)
 	k.responseBody, _ = s.responseBody.with(method, r.name, scheme)
 	if exact {
 		r.mu.Lock()
@@ -232,9 +261,9 @@ func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.K
 		if q.series.route != unmatched {
 			attrs = append(attrs, attribute.String("http.route", q.series.route))
 		}
-		attrs = append(attrs, attribute.Int("http.response.status_code", q.series.key.status))
-		if q.series.key.errorType != "" {
-			attrs = append(attrs, attribute.String("error.type", q.series.key.errorType))
+		attrs = append(attrs, attribute.Int("http.response.status_code", int(q.series.key.status)))
+		if q.series.key.class != classNone {
+			attrs = append(attrs, attribute.String("error.type", q.series.key.errorType()))
 		}
 		return attrs
 	}

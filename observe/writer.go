@@ -5,7 +5,63 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
+	"unsafe"
 )
+
+// shape tells which of net/http's writers is beneath, by its optional methods.
+// Zero: not known yet.
+type shape uintptr
+
+const (
+	shapePlain shape = iota + 1
+	shapeFlush
+	shapePush
+	shapeHijack
+	shapeHTTP1
+	shapeHTTP2
+	shapeMask = 7
+)
+
+func shapeOf(w http.ResponseWriter) shape {
+	_, flush := w.(http.Flusher)
+	_, hijack := w.(http.Hijacker)
+	_, readFrom := w.(io.ReaderFrom)
+	_, push := w.(http.Pusher)
+	switch {
+	case flush && hijack && readFrom:
+		return shapeHTTP1
+	case flush && hijack:
+		return shapeHijack
+	case flush && push:
+		return shapeHTTP2
+	case flush:
+		return shapeFlush
+	case push:
+		return shapePush
+	}
+	return shapePlain
+}
+
+// shapes remembers the shapes of the types of writers that come, which are one
+// or two in a program: four questions for an optional method cost more than all
+// that is counted of a request. A slot holds the first word of the interface,
+// which stands for the dynamic type as long as the program runs, and in its low
+// bits, which are zero there, the shape.
+type shapes [4]atomic.Uintptr
+
+func (s *shapes) of(w http.ResponseWriter) shape {
+	table := *(*uintptr)(unsafe.Pointer(&w))
+	slot := &s[table>>5%uintptr(len(s))]
+	if known := slot.Load(); known&^shapeMask == table {
+		return shape(known & shapeMask)
+	}
+	is := shapeOf(w)
+	if table&shapeMask == 0 {
+		slot.Store(table | uintptr(is))
+	}
+	return is
+}
 
 // writer returns the response writer for next. It has the optional methods of
 // net/http's own writers where the one beneath has them: Flush, Hijack and
@@ -13,20 +69,16 @@ import (
 // finds the rest through Unwrap. Each type is one pointer, so none allocates.
 func (q *request) writer() http.ResponseWriter {
 	w := writer{q}
-	_, flush := q.w.(http.Flusher)
-	_, hijack := q.w.(http.Hijacker)
-	_, readFrom := q.w.(io.ReaderFrom)
-	_, push := q.w.(http.Pusher)
-	switch {
-	case flush && hijack && readFrom:
+	switch q.server.shapes.of(q.w) {
+	case shapeHTTP1:
 		return http1Writer{hijackWriter{flushWriter{w}}}
-	case flush && hijack:
+	case shapeHijack:
 		return hijackWriter{flushWriter{w}}
-	case flush && push:
+	case shapeHTTP2:
 		return http2Writer{flushWriter{w}}
-	case flush:
+	case shapeFlush:
 		return flushWriter{w}
-	case push:
+	case shapePush:
 		return pushWriter{w}
 	}
 	return w

@@ -37,11 +37,14 @@ type Describer interface {
 
 // Outcome is what an edge knows at the end of a span.
 type Outcome struct {
-	End      time.Time // zero: now
-	Failed   bool      // the status becomes Error unless it was set
+	End      time.Time     // zero: now, or the start and Took
+	Took     time.Duration // in place of End, for who has measured it by the start; zero: by End
+	Name     string        // the span's name from here on; empty: as it is
+	Failed   bool          // the status becomes Error unless it was set
 	Panicked bool
 	Stream   bool   // its duration says nothing: a WebSocket, server-sent events, a long poll
 	Route    string // groups local roots for late sampling and recent traces; empty: the span's name
+	Pace     *Pace  // of Route, from Provider.Pace, which spares a look-up; nil: looked up
 }
 
 // Begin begins s, whose memory is the caller's, as a child of the current span of parent. It makes s the context to hand

@@ -2,6 +2,7 @@ package span
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/trace"
@@ -26,6 +27,9 @@ func Sampled(ctx context.Context) trace.Span {
 	}
 }
 
+// Running returns how long ago the span began.
+func (s *Span) Running() time.Duration { return time.Since(s.start) }
+
 // Exported reports whether the span goes to the exporters: it was sampled, or it is a local root that was kept late. Of
 // a span below, it is known only from the sampler.
 func (s *Span) Exported() bool {
@@ -47,7 +51,7 @@ func (s *Span) Discard() {
 		s.End() // the SDK has no way to take a span back
 		return
 	}
-	if s.mode&modeOff != 0 || !s.close(s.start, s.start, false) {
+	if s.mode&modeOff != 0 || !s.close(0, &s.start, "", false) {
 		return
 	}
 	if up, ok := current(s.ctx).(*Span); ok {

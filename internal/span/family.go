@@ -121,7 +121,7 @@ func (p *Provider) join(s, ours *Span) {
 }
 
 // settle is the end of every span: hooks, export, and the fate of its trace.
-func (s *Span) settle(o Outcome) {
+func (s *Span) settle(o *Outcome) {
 	if s.mode&modeOff != 0 {
 		return
 	}
@@ -130,14 +130,14 @@ func (s *Span) settle(o Outcome) {
 		s.endShell(o)
 		return
 	}
-	if p.onEnd != nil {
+	if s.descr == nil && p.onEnd != nil {
 		p.onEnd(s)
 	}
 	if s.mode&modeSeen != 0 {
 		p.emit(s, "", false)
 	}
 	if s.mode&modeRoot != 0 {
-		p.endRoot(s, &o)
+		p.endRoot(s, o)
 		return
 	}
 	p.endChild(s)
@@ -163,7 +163,10 @@ func (p *Provider) endChild(s *Span) {
 }
 
 func (p *Provider) endRoot(s *Span, o *Outcome) {
-	w := p.late.pace(routeOf(s, o))
+	w := o.Pace
+	if w == nil {
+		w = p.late.pace(routeOf(s, o))
+	}
 	reason := p.late.judge(w, s, o)
 	show := p.recent.wants(w, s, o)
 	mark := markDone | markJudged

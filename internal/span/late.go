@@ -33,9 +33,9 @@ const (
 // late holds the decision and its accounts.
 type late struct {
 	Late
-	routes atomic.Pointer[map[string]*pace]
+	routes atomic.Pointer[map[string]*Pace]
 	mu     sync.Mutex // writers of routes, and the budget
-	rest   pace
+	rest   Pace
 
 	tokens float64
 	filled time.Time
@@ -62,17 +62,20 @@ func (l *late) init(c Late) {
 	}
 	l.Late = c
 	l.tokens = c.Budget
-	l.routes.Store(new(map[string]*pace))
+	l.routes.Store(new(map[string]*Pace))
 }
 
 // judge decides the fate of a root that has ended: why it is to be kept although it was refused, or "".
-func (l *late) judge(w *pace, s *Span, o *Outcome) (reason string) {
+func (l *late) judge(w *Pace, s *Span, o *Outcome) (reason string) {
 	slow := !o.Stream && l.Slow > 0 && s.took >= l.Slow
 	if !o.Stream && l.Factor > 0 {
-		if bound := w.p99.Load(); bound > 0 {
-			slow = slow || s.took >= relativeFloor && float64(s.took) > float64(bound)*l.Factor
+		if s.took >= relativeFloor && !slow {
+			bound := w.p99.Load()
+			slow = bound > 0 && float64(s.took) > float64(bound)*l.Factor
 		}
-		w.observe(s.took, s.id[7])
+		if s.id[7]&7 == 0 || w.count.Load() < paceLearn {
+			w.observe(s.took)
+		}
 	}
 	marks := s.marks.Load()
 	switch {
@@ -122,7 +125,15 @@ func (l *late) spend() bool {
 	return true
 }
 
-func (l *late) pace(route string) *pace {
+// Pace returns what is known of a route, for Outcome.Pace. A nil Provider knows nothing.
+func (p *Provider) Pace(route string) *Pace {
+	if p == nil {
+		return nil
+	}
+	return p.late.pace(route)
+}
+
+func (l *late) pace(route string) *Pace {
 	old := *l.routes.Load()
 	if w := old[route]; w != nil {
 		return w
@@ -139,20 +150,20 @@ func (l *late) pace(route string) *pace {
 	if len(old) >= maxRoutes {
 		return &l.rest
 	}
-	next := make(map[string]*pace, len(old)+1)
+	next := make(map[string]*Pace, len(old)+1)
 	for k, v := range old {
 		next[k] = v
 	}
-	w := new(pace)
+	w := new(Pace)
 	next[route] = w
 	l.routes.Store(&next)
 	return w
 }
 
-// pace knows how long a route recently took: a histogram of four buckets an octave whose counts are halved as it fills,
-// so that it forgets. After the first 1024 observations it takes one in eight, chosen by a byte of the random span ID,
+// Pace knows how long a route recently took: a histogram of four buckets an octave whose counts are halved as it fills,
+// so that it forgets. After the first 1024 observations it is given one in eight, chosen by a byte of the random span ID,
 // so that cores rarely write the same line.
-type pace struct {
+type Pace struct {
 	// What every request reads has a cache line to itself.
 	p99        atomic.Int64 // nanoseconds, the upper edge of the bucket; 0: not known yet
 	slowest    atomic.Int64 // nanoseconds that a recent trace must exceed
@@ -172,10 +183,7 @@ const (
 	paceFull   = 8192 // observations remembered, then halved
 )
 
-func (w *pace) observe(d time.Duration, random byte) {
-	if random&7 != 0 && w.count.Load() >= paceLearn {
-		return
-	}
+func (w *Pace) observe(d time.Duration) {
 	w.buckets[bucketOf(d)].Add(1)
 	if n := w.count.Add(1); n%paceRefine == 0 && w.mu.TryLock() {
 		w.refine()
@@ -203,7 +211,7 @@ func upperOf(i int) int64 {
 	return int64(4+quarter+1) << (octave - 2)
 }
 
-func (w *pace) refine() {
+func (w *Pace) refine() {
 	total := uint32(0)
 	for i := range w.buckets {
 		total += w.buckets[i].Load()

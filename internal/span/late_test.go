@@ -98,10 +98,12 @@ func TestSlowForItsRoute(t *testing.T) {
 }
 
 func TestThePaceFollowsTheRoute(t *testing.T) {
-	w := new(pace)
+	w := new(Pace)
 	feed := func(n int, low, high time.Duration) {
 		for range n {
-			w.observe(low+rand.N(high-low), byte(rand.Uint32()))
+			if rand.Uint32()&7 == 0 || w.count.Load() < paceLearn {
+				w.observe(low + rand.N(high-low))
+			}
 		}
 	}
 	feed(2000, time.Millisecond, 101*time.Millisecond)

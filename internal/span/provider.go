@@ -48,6 +48,7 @@ type Provider struct {
 	pipelines  []*pipeline
 	idle       []Exporter // of a provider that is off: only shut down
 	watching   bool       // someone else than the pipelines sees spans start
+	usual      bool       // nothing is configured that BeginIncoming does not know
 	shut       atomic.Bool
 	shutOnce   sync.Once
 	shutErr    error
@@ -103,6 +104,7 @@ func New(s Settings) *Provider {
 		}
 	}
 	p.watching = len(s.Processors) > 0
+	p.usual = !p.off && !p.shell && !p.watching && p.ids == nil && p.sampler.plain.known
 	p.processors.Store(&processors)
 	p.model = sdktrace.NewTracerProvider(sdktrace.WithRawSpanLimits(p.limits), sdktrace.WithResource(p.resource),
 		sdktrace.WithSampler(sdktrace.AlwaysSample()))
@@ -123,8 +125,8 @@ func New(s Settings) *Provider {
 	return p
 }
 
-// OnEnd has f called for every ended span, sampled or refused, on the goroutine that ends it and before the span is handed
-// on. It must be called before the first span begins.
+// OnEnd has f called for every ended span without a Describer, sampled or refused, on the goroutine that ends it and before
+// the span is handed on. It must be called before the first span begins.
 func (p *Provider) OnEnd(f func(*Span)) { p.onEnd = f }
 
 // Tracer returns the tracer of an instrumentation scope. After Shutdown it returns one that does nothing.

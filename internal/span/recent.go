@@ -36,7 +36,7 @@ type ring struct {
 }
 
 // wants reports whether a root that has ended is worth a copy. It takes no lock: most are not.
-func (r *recent) wants(w *pace, s *Span, o *Outcome) bool {
+func (r *recent) wants(w *Pace, s *Span, o *Outcome) bool {
 	if s.failed(o) {
 		// In a storm of errors one in a tenth of a second is enough.
 		last, now := w.lastFailed.Load(), s.start.Add(s.took).UnixMilli()
@@ -50,7 +50,7 @@ func (s *Span) failed(o *Outcome) bool {
 }
 
 // put copies a trace into the ring of its route. below are its ended spans, open those that still run.
-func (r *recent) put(w *pace, s *Span, o *Outcome, reason string, below, open []*Span, lost int) {
+func (r *recent) put(w *Pace, s *Span, o *Outcome, reason string, below, open []*Span, lost int) {
 	g := w.ring.Load()
 	if g == nil {
 		if r.routes.Add(1) > recentRoutes {
@@ -206,7 +206,7 @@ func (p *Provider) Recent() []Trace {
 		return nil
 	}
 	var all []Trace
-	take := func(w *pace) {
+	take := func(w *Pace) {
 		if g := w.ring.Load(); g != nil {
 			g.mu.Lock()
 			all = append(append(all, g.slow...), g.failed...)

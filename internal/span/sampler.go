@@ -27,11 +27,15 @@ type rule struct {
 	bound  uint64
 }
 
-func (r rule) decide(id trace.TraceID) sdktrace.SamplingDecision {
-	if r.always || !r.never && binary.BigEndian.Uint64(id[8:])>>1 < r.bound {
+func (r *rule) decide(id *trace.TraceID) sdktrace.SamplingDecision {
+	if r.samples(id) {
 		return sdktrace.RecordAndSample
 	}
 	return sdktrace.Drop
+}
+
+func (r *rule) samples(id *trace.TraceID) bool {
+	return r.always || !r.never && binary.BigEndian.Uint64(id[8:])>>1 < r.bound
 }
 
 // newSampler recognises the SDK's plain samplers. Their types are not exported; what is not recognised, in this version
@@ -108,5 +112,5 @@ func (f *sampler) decide(s, ours *Span, far trace.SpanContext) (d sdktrace.Sampl
 			r = &f.nearOff
 		}
 	}
-	return r.decide(s.traceID), true
+	return r.decide(&s.traceID), true
 }

@@ -35,7 +35,7 @@ func (p *Provider) beginShell(s *Span, scope *Scope, parent context.Context, o *
 }
 
 // endShell ends the SDK span that did the work.
-func (s *Span) endShell(o Outcome) {
+func (s *Span) endShell(o *Outcome) {
 	shell := s.more.shell
 	if s.descr != nil {
 		shell.SetAttributes(s.descr.Describe(nil, true)...)

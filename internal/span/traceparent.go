@@ -43,58 +43,72 @@ func traceparentOf(h http.Header) (c trace.SpanContextConfig, ok bool) {
 }
 
 func parseTraceparent(v string) (c trace.SpanContextConfig, ok bool) {
-	if len(v) != traceparentLen {
-		v = strings.Trim(v, " \t")
+	c.TraceFlags, ok = readTraceparent(v, &c.TraceID, &c.SpanID)
+	if !ok {
+		return trace.SpanContextConfig{}, false
 	}
-	if len(v) < traceparentLen || v[2] != '-' || v[35] != '-' || v[52] != '-' {
-		return c, false
-	}
-	var version, flags [1]byte
-	bad := unhex8(c.TraceID[0:4], v[3:11]) | unhex8(c.TraceID[4:8], v[11:19]) | unhex8(c.TraceID[8:12], v[19:27]) |
-		unhex8(c.TraceID[12:16], v[27:35]) | unhex8(c.SpanID[0:4], v[36:44]) | unhex8(c.SpanID[4:8], v[44:52])
-	if bad != 0 || !unhex(version[:], v[:2]) || !unhex(flags[:], v[53:55]) {
-		return c, false
-	}
-	switch {
-	case version[0] == 0xff:
-		return c, false
-	case version[0] == 0 && len(v) != traceparentLen:
-		return c, false
-	case len(v) > traceparentLen && v[traceparentLen] != '-': // a later version may go on, after a dash
-		return c, false
-	case !c.TraceID.IsValid() || !c.SpanID.IsValid():
-		return c, false
-	}
-	c.TraceFlags = trace.TraceFlags(flags[0]) & (trace.FlagsSampled | trace.FlagsRandom) // the rest means nothing yet
 	c.Remote = true
 	return c, true
 }
 
-// unhex decodes lower-case hex; the specification allows no other.
-func unhex(dst []byte, src string) bool {
-	bad := byte(0)
-	for i := range dst {
-		hi, lo := nibbles[src[2*i]], nibbles[src[2*i+1]]
-		bad |= hi | lo
-		dst[i] = hi<<4 | lo
+// readTraceparent decodes a traceparent. Unless ok it has written nothing.
+func readTraceparent(v string, traceID *trace.TraceID, id *trace.SpanID) (flags trace.TraceFlags, ok bool) {
+	if len(v) != traceparentLen {
+		if v = strings.Trim(v, " \t"); len(v) < traceparentLen {
+			return 0, false
+		}
 	}
-	return bad <= 15
+	b := (*[traceparentLen]byte)(unsafe.Pointer(unsafe.StringData(v))) // read only
+	if b[2] != '-' || b[35] != '-' || b[52] != '-' {
+		return 0, false
+	}
+	version := nibbles[b[0]]<<4 | nibbles[b[1]]
+	switch {
+	case b[0] == '0' && b[1] == '0':
+		if len(v) != traceparentLen {
+			return 0, false
+		}
+	case (nibbles[b[0]]|nibbles[b[1]]) > 15 || version == 0xff:
+		return 0, false
+	case len(v) > traceparentLen && v[traceparentLen] != '-': // a later version may go on, after a dash
+		return 0, false
+	}
+	high, low := nibbles[b[53]], nibbles[b[54]]
+	if high|low > 15 {
+		return 0, false
+	}
+	t0, x0, y0 := unhex8(binary.LittleEndian.Uint64(b[3:]))
+	t1, x1, y1 := unhex8(binary.LittleEndian.Uint64(b[11:]))
+	t2, x2, y2 := unhex8(binary.LittleEndian.Uint64(b[19:]))
+	t3, x3, y3 := unhex8(binary.LittleEndian.Uint64(b[27:]))
+	s0, x4, y4 := unhex8(binary.LittleEndian.Uint64(b[36:]))
+	s1, x5, y5 := unhex8(binary.LittleEndian.Uint64(b[44:]))
+	if !allHex(x0|x1|x2|x3|x4|x5, y0|y1|y2|y3|y4|y5) || t0|t1|t2|t3 == 0 || s0|s1 == 0 {
+		return 0, false
+	}
+	binary.LittleEndian.PutUint64(traceID[:8], uint64(t0)|uint64(t1)<<32)
+	binary.LittleEndian.PutUint64(traceID[8:], uint64(t2)|uint64(t3)<<32)
+	binary.LittleEndian.PutUint64(id[:], uint64(s0)|uint64(s1)<<32)
+	return trace.TraceFlags(high<<4|low) & (trace.FlagsSampled | trace.FlagsRandom), true // the rest means nothing yet
 }
 
-// unhex8 decodes eight digits at once, in a word of eight bytes; it returns 0 when all of them are lower-case hex. It is a
-// fifth of unhex's work, and every request has six of them.
-func unhex8(dst []byte, src string) (bad uint64) {
+// unhex8 decodes eight digits at once, in a word of eight bytes, the first one lowest; so lies the result. It holds when
+// allHex of the other two, or of the unions of many, is true. Every request has six such words, so this counts.
+func unhex8(x uint64) (n uint32, halves, tens uint64) {
 	const ones = 0x0101010101010101
-	x := binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(src), len(src))) // one load; read only
-	letter := x >> 6 & ones                                                         // 1 for @ to DEL, of which only a to f pass below
-	n := x&(0x0f*ones) + letter*9                                                   // the value of each digit, if it is one
-	bad = n + 0x30*ones + letter*0x27 ^ x                                           // does the value give the digit back: 0 is 0x30, a is 0x61
-	bad |= (n+6*ones)>>4&ones ^ letter                                              // are the letters, and they alone, above 9
-	bad |= n & (0xf0 * ones)                                                        // and is none above 15
-	n = (n<<4 | n>>8) & 0x00ff00ff00ff00ff
-	n = (n | n>>8) & 0x0000ffff0000ffff
-	binary.LittleEndian.PutUint32(dst, uint32(n|n>>16))
-	return bad
+	letter := x & (0x40 * ones)                 // of @ to DEL, of which only a to f pass
+	halves = x ^ 0x30*ones ^ letter ^ letter>>2 // 0 to 9 and a to f lose their upper halves, 3 and 6, and nothing else does
+	v := halves + letter>>6*9                   // the value of each digit, if it is one
+	tens = (v + 6*ones) ^ letter>>2 | v         // in bit 4: is a value above 9 without being a letter's or the reverse, or above 15
+	v = v * 0x1001 >> 8 & 0x00ff00ff00ff00ff
+	v = (v | v>>8) & 0x0000ffff0000ffff
+	return uint32(v | v>>16), halves, tens
+}
+
+// allHex reports whether all that unhex8 saw was lower-case hex; the specification allows no other.
+func allHex(halves, tens uint64) bool {
+	const ones = 0x0101010101010101
+	return halves&(0xf0*ones)|tens&(0x10*ones) == 0
 }
 
 // nibbles maps a digit to its value and anything else to 0xff.

@@ -304,30 +304,42 @@ func (s *Span) End(opts ...trace.SpanEndOption) {
 		}
 		s.AddEvent(exceptionEvent, attrs...)
 	}
-	given := c.Timestamp()
-	if !given.IsZero() {
-		end = given
+	var given *time.Time
+	if at := c.Timestamp(); !at.IsZero() {
+		end, given = at, &at
 	}
-	if s.close(end, given, false) {
-		s.settle(Outcome{Panicked: s.marks.Load()&markPanicked != 0})
+	if s.close(end.Sub(s.start), given, "", false) {
+		s.settle(&Outcome{Panicked: s.marks.Load()&markPanicked != 0})
 	}
 }
 
 // Finish ends the span with what its edge knows. A second call, or one after End, does nothing.
-func (s *Span) Finish(o Outcome) {
+func (s *Span) Finish(o Outcome) { s.FinishWith(&o) }
+
+// FinishWith is Finish without a copy of o, which is not kept.
+func (s *Span) FinishWith(o *Outcome) {
 	if s == nil {
 		return
 	}
-	if o.End.IsZero() {
-		o.End = s.start.Add(time.Since(s.start))
+	if o.Name != "" && s.isShell() {
+		s.more.shell.SetName(o.Name)
 	}
-	if s.close(o.End, time.Time{}, o.Failed || o.Panicked) {
+	took := o.Took
+	if took == 0 {
+		if o.End.IsZero() {
+			took = time.Since(s.start)
+		} else {
+			took = o.End.Sub(s.start)
+		}
+	}
+	if s.close(took, nil, o.Name, o.Failed || o.Panicked) {
 		s.settle(o)
 	}
 }
 
-// close marks the span ended; it reports false when it already was.
-func (s *Span) close(end, given time.Time, failed bool) bool {
+// close marks the span ended and gives it its last name, unless that is empty; it reports false when it already was. Given
+// is the end where a caller said it.
+func (s *Span) close(took time.Duration, given *time.Time, name string, failed bool) bool {
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()
@@ -337,10 +349,13 @@ func (s *Span) close(end, given time.Time, failed bool) bool {
 		s.more.task.End()
 		s.more.task = nil
 	}
-	if !given.IsZero() {
-		s.extra().end = given
+	if given != nil {
+		s.extra().end = *given
 	}
-	s.took = end.Sub(s.start)
+	if name != "" {
+		s.name = name
+	}
+	s.took = took
 	if failed && codes.Code(s.status) == codes.Unset {
 		s.status = uint8(codes.Error)
 	}
