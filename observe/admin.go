@@ -58,6 +58,7 @@ func (t *Telemetry) adminMux() http.Handler {
 	mux.Handle("GET /metrics", scrape)
 	mux.HandleFunc("GET /livez", serveLive)
 	mux.HandleFunc("GET /readyz", t.health.serveReady)
+	mux.HandleFunc("GET /readyz/{name}", t.health.serveReady)
 	mux.Handle("GET /{$}", local(http.HandlerFunc(t.index)))
 	mux.Handle("GET /debug/traces", local(http.HandlerFunc(t.traces)))
 	mux.Handle("GET /debug/pprof/{$}", local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

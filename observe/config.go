@@ -78,6 +78,11 @@ type Config struct {
 	// Default: 10 s.
 	ShutdownTimeout time.Duration
 
+	// Saturation says when the instance has more work than it can do; /readyz
+	// then fails by the check "saturation", /livez never.
+	// Default: never.
+	Saturation Saturation
+
 	// Tracing says which requests are traced and where the spans go. Its
 	// Service, Version and Logger are taken from this Config where empty.
 	// Trace Context and Tracing.Baggage go between services; OTEL_PROPAGATORS may
@@ -191,6 +196,12 @@ func (c Config) withDefaults() (Config, error) {
 		wrong("ShutdownTimeout", "%v is negative", c.ShutdownTimeout)
 	case c.ShutdownTimeout == 0:
 		c.ShutdownTimeout = 10 * time.Second
+	}
+	if c.Saturation.SchedDelay < 0 {
+		wrong("Saturation.SchedDelay", "%v is negative", c.Saturation.SchedDelay)
+	}
+	if !(c.Saturation.MemoryHeadroom >= 0 && c.Saturation.MemoryHeadroom < 1) {
+		wrong("Saturation.MemoryHeadroom", "%v is not from 0 to below 1", c.Saturation.MemoryHeadroom)
 	}
 	if err := propagators(); err != nil {
 		errs = append(errs, err)

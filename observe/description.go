@@ -153,6 +153,12 @@ var (
 		Help:   "1 when the last run of a readiness check passed, else 0; absent until it ran.",
 		Labels: []string{"check"},
 	}
+	checkDuration = Description{
+		Name: "observe_check_duration_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of the runs of a readiness check, by result: ok, error, panic or timeout.",
+		Labels:  []string{"check", "result"},
+		Buckets: databaseSeconds,
+	}
 	spanQueueSize = Description{
 		Name: "otel_sdk_processor_span_queue_size", OTel: "otel.sdk.processor.span.queue.size", Kind: runtimemetrics.Gauge, Unit: "{span}",
 		Help:   "Spans that wait for an exporter or are on their way.",
@@ -229,7 +235,7 @@ func own() []Description {
 		clientDuration,
 		dbDuration, dbConnections, dbConnectionsMax, dbWaits, dbWaitSeconds,
 		rpcDuration, messagingDuration, messagingProcess, dependencyDuration,
-		logRecords, ready, checkUp,
+		logRecords, ready, checkUp, checkDuration,
 		spanQueueSize, spanQueueCapacity, spansProcessed, spansExported,
 		tracesLive, tracesKeptLate, tracesOverBudget, tracesEvicted,
 		dropped, seriesOverflow, buildInfo,

@@ -145,6 +145,36 @@ func ExampleTelemetry_Check() {
 	// not ready
 }
 
+// An instance whose queue is nearly full is taken out of the load balancer
+// until it has worked off a part; it is not restarted for that.
+func ExampleSaturation() {
+	queue := make(chan int, 100)
+	tel, err := observe.Start(context.Background(), observe.Config{
+		Service: "mailer", AdminAddr: observe.Off,
+		Saturation: observe.Saturation{
+			SchedDelay: 200 * time.Millisecond,
+			Fill:       func() float64 { return float64(len(queue)) / float64(cap(queue)) },
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer tel.Shutdown(context.Background())
+	for len(queue) < 95 {
+		queue <- 1
+	}
+	for _, path := range []string{"/readyz", "/livez"} {
+		w := httptest.NewRecorder()
+		tel.Admin().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		fmt.Print(w.Code, " ", w.Body)
+	}
+	// Output:
+	// 503 failed saturation: 95 % full, the limit is 90 %
+	// not ready
+	// 200 alive
+}
+
 func ExampleTelemetry_Drain() {
 	_, tel, end := observed()
 	defer end()

@@ -3,6 +3,8 @@ package observe
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -84,7 +86,7 @@ func TestChecksRunAtOnceAndAtMostOnceASecond(t *testing.T) {
 		if took := time.Since(began); took != 100*time.Millisecond {
 			t.Errorf("took %v: not at once", took)
 		}
-		time.Sleep(checkAge)
+		time.Sleep(time.Second)
 		readyz(h)
 		if got := runs.Load(); got != 6 {
 			t.Errorf("%d runs after a second", got)
@@ -117,7 +119,7 @@ func TestHangingProbeIsNotStartedAgain(t *testing.T) {
 		}})
 		readyz(h)
 		for range 10 {
-			time.Sleep(checkAge)
+			time.Sleep(time.Second)
 			if _, body := readyz(h); body != "failed disk: the last run has not ended\nnot ready\n" {
 				t.Error(body)
 			}
@@ -166,7 +168,7 @@ func TestDrainFailsReadyzAtOnce(t *testing.T) {
 func TestCheckPanicsOnMistakesOfTheProgram(t *testing.T) {
 	probe := func(context.Context) error { return nil }
 	tel := start(t, Config{})
-	tel.Check(Check{Name: "db", Probe: probe})
+	tel.Check(Check{Name: "db", Groups: []string{"databases"}, Probe: probe})
 	for _, test := range []struct {
 		check Check
 		want  string
@@ -174,7 +176,12 @@ func TestCheckPanicsOnMistakesOfTheProgram(t *testing.T) {
 		{Check{Probe: probe}, `observe: Check: name "": want a word`},
 		{Check{Name: "the db", Probe: probe}, `observe: Check: name "the db": want a word`},
 		{Check{Name: "db\x1b", Probe: probe}, `observe: Check: name "db\x1b": want a word`},
+		{Check{Name: "a/b", Probe: probe}, `observe: Check: name "a/b": want a word`},
 		{Check{Name: "cache"}, `observe: Check cache: Probe is nil`},
+		{Check{Name: "cache", Groups: []string{""}, Probe: probe}, `observe: Check: name "": want a word`},
+		{Check{Name: "cache", Groups: []string{"cache"}, Probe: probe}, `observe: Check cache: the name is taken`},
+		{Check{Name: "cache", Groups: []string{"db"}, Probe: probe}, `observe: Check cache: the name is taken`},
+		{Check{Name: "databases", Probe: probe}, `observe: Check databases: the name is taken`},
 		{Check{Name: "db", Probe: probe}, `observe: Check db: the name is taken`},
 	} {
 		if got := panicOf(func() { tel.Check(test.check) }); got != test.want {
@@ -190,4 +197,133 @@ func panicOf(f func()) (p any) {
 	defer func() { p = recover() }()
 	f()
 	return nil
+}
+
+func TestReadyzOfAGroup(t *testing.T) {
+	tel := start(t, Config{})
+	var failing atomic.Bool
+	failing.Store(true)
+	runs := map[string]*atomic.Int64{}
+	for _, c := range []Check{
+		{Name: "orders", Groups: []string{"databases", "start"}},
+		{Name: "users", Groups: []string{"databases"}},
+		{Name: "cache"},
+	} {
+		n := new(atomic.Int64)
+		runs[c.Name] = n
+		name := c.Name
+		c.Probe = func(context.Context) error {
+			n.Add(1)
+			if name == "users" && failing.Load() {
+				return errors.New("refused")
+			}
+			return nil
+		}
+		c.MaxAge = time.Nanosecond
+		tel.Check(c)
+	}
+	for _, test := range []struct {
+		path, want string
+		code       int
+	}{
+		{"/readyz", "ok     orders\nfailed users: refused\nok     cache\nnot ready\n", 503},
+		{"/readyz/databases", "ok     orders\nfailed users: refused\nnot ready\n", 503},
+		{"/readyz/start", "ok     orders\nready\n", 200},
+		{"/readyz/cache", "ok     cache\nready\n", 200},
+		{"/readyz?exclude=users", "ok     orders\nok     cache\nready\n", 200},
+		{"/readyz?exclude=databases&exclude=nobody", "ok     cache\nready\n", 200},
+		{"/readyz/databases?exclude=users", "ok     orders\nready\n", 200},
+		{"/readyz/users?exclude=users", "ready\n", 200},
+		{"/readyz/nobody", "no check and no group has this name\n", 404},
+		{"/readyz/%3Cscript%3E", "no check and no group has this name\n", 404},
+	} {
+		if w := do(tel.Admin(), "GET", test.path); w.Code != test.code || w.Body.String() != test.want {
+			t.Errorf("%s: %d %q\nwant %d %q", test.path, w.Code, w.Body, test.code, test.want)
+		}
+	}
+	if got := family(t, tel, "observe_ready")[""].GetGauge().GetValue(); got != 0 {
+		t.Errorf("observe_ready is %v: a part is not the whole", got)
+	}
+	before := runs["cache"].Load()
+	do(tel.Admin(), "GET", "/readyz/databases")
+	if runs["cache"].Load() != before {
+		t.Error("a check ran that was not asked for")
+	}
+	tel.Drain()
+	if w := do(tel.Admin(), "GET", "/readyz/cache"); w.Code != 503 || w.Body.String() != "ok     cache\nnot ready: draining\n" {
+		t.Error(w.Code, w.Body)
+	}
+}
+
+func TestReadyzInJSON(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := bareHealth()
+		h.add(Check{Name: "db", MaxAge: time.Minute, Probe: func(context.Context) error { time.Sleep(20 * time.Millisecond); return nil }})
+		h.add(Check{Name: "cache", Probe: func(context.Context) error { return errors.New("refused\n") }})
+		h.add(Check{Name: "disk", Timeout: 2 * time.Second, Probe: func(context.Context) error { time.Sleep(time.Hour); return nil }})
+		ask := func(accept string) *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest("GET", "/readyz", nil)
+			r.Header.Set("Accept", accept)
+			h.serveReady(w, r)
+			return w
+		}
+		ask("application/json")
+		time.Sleep(10 * time.Second)
+		w := ask("text/html, Application/JSON;q=0.9")
+		want := `{"ready":false,"draining":false,"checks":[` +
+			`{"name":"db","result":"ok","took_seconds":0.02,"age_seconds":11.98},` +
+			`{"name":"cache","result":"error","error":"refused","took_seconds":0,"age_seconds":0},` +
+			`{"name":"disk","result":"timeout","error":"the last run has not ended","took_seconds":0,"age_seconds":0}]}` + "\n"
+		if w.Code != 503 || w.Body.String() != want || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%d %v\ngot  %swant %s", w.Code, w.Header(), w.Body, want)
+		}
+		for _, accept := range []string{"", "*/*", "text/plain", "application/jsonx", "application/*"} {
+			if w := ask(accept); !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
+				t.Errorf("Accept: %s gets %s", accept, w.Header().Get("Content-Type"))
+			}
+		}
+		time.Sleep(2 * time.Hour)
+	})
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/livez", nil)
+	r.Header.Set("Accept", "application/json")
+	serveLive(w, r)
+	if w.Body.String() != `{"alive":true}`+"\n" {
+		t.Error(w.Body)
+	}
+}
+
+func TestRunsOfChecksAreMeasuredByResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMetrics(2000, nil, new(lines).logger())
+		h := newHealth(m)
+		h.add(Check{Name: "fine", Probe: func(context.Context) error { time.Sleep(100 * time.Millisecond); return nil }})
+		h.add(Check{Name: "fails", Probe: func(context.Context) error { return errors.New("refused") }})
+		h.add(Check{Name: "panics", Probe: func(context.Context) error { panic("boom") }})
+		h.add(Check{Name: "hangs", Timeout: 3 * time.Second, Probe: func(context.Context) error { time.Sleep(time.Minute); return nil }})
+		h.add(Check{Name: "heeds", Timeout: 3 * time.Second, Probe: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
+		for range 2 {
+			h.run(t.Context())
+			time.Sleep(10 * time.Second)
+		}
+		got := map[string]string{}
+		families, err := m.registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == checkDuration.Name {
+				for _, s := range f.GetMetric() {
+					h := s.GetHistogram()
+					got[s.GetLabel()[0].GetValue()] += fmt.Sprintf("%s %d %.1f", s.GetLabel()[1].GetValue(), h.GetSampleCount(), h.GetSampleSum())
+				}
+			}
+		}
+		want := map[string]string{"fine": "ok 2 0.2", "fails": "error 2 0.0", "panics": "panic 2 0.0", "hangs": "timeout 1 3.0", "heeds": "timeout 2 6.0"}
+		if !maps.Equal(got, want) {
+			t.Errorf("got  %v\nwant %v", got, want)
+		}
+		time.Sleep(time.Hour)
+	})
 }

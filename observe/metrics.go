@@ -125,7 +125,7 @@ type vec[T any] struct {
 
 // fixed are the metrics whose label sets the program's text decides, not its
 // clients: a small Config.MaxSeries must not take their levels and names away.
-var fixed = []string{serverActive.Name, logRecords.Name, checkUp.Name}
+var fixed = []string{serverActive.Name, logRecords.Name, checkUp.Name, checkDuration.Name}
 
 func newVec[T any](m *metrics, d Description, child func(...string) T) *vec[T] {
 	v := &vec[T]{metrics: m, desc: d, child: child, max: m.max, sets: map[string]struct{}{}}

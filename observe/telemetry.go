@@ -140,6 +140,9 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 
+	if s := (&saturation{limits: config.Saturation, sampler: t.sampler}); s.limits.any() {
+		t.Check(Check{Name: "saturation", Probe: s.probe})
+	}
 	t.admin = t.adminMux()
 	if config.AdminAddr != Off {
 		l, err := listenAdmin(config)

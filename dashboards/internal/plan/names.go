@@ -101,6 +101,7 @@ const (
 	logRecords     = "observe_log_records_total"
 	ready          = "observe_ready"
 	checkUp        = "observe_check_up"
+	checkTime      = "observe_check_duration_seconds"
 	buildInfo      = "observe_build_info"
 )
 
