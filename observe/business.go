@@ -223,18 +223,24 @@ func (s *series[L, T]) describe(t *Telemetry, m Metric, kind runtimemetrics.Kind
 		d.Labels = append(d.Labels, name)
 		s.fields = append(s.fields, i)
 	}
-	if err := checkDescription(d); err != nil {
-		fail(err)
+	return define(t, m, d)
+}
+
+// define checks a description that a program made, and notes it.
+func define(t *Telemetry, m Metric, d Description) Description {
+	err := checkDescription(d)
+	if err == nil {
+		d, err = withUnit(d, m.Unit)
 	}
-	d, err := withUnit(d, m.Unit)
+	switch {
+	case err != nil:
+	case d.Kind != runtimemetrics.Histogram && m.Buckets != nil:
+		err = fmt.Errorf("metric %s: only a histogram has Buckets", m.Name)
+	case slices.ContainsFunc(All(), func(o Description) bool { return o.Name == d.Name }):
+		err = fmt.Errorf("metric %s: the name is one of observe.All", d.Name)
+	}
 	if err != nil {
-		fail(err)
-	}
-	if kind != runtimemetrics.Histogram && m.Buckets != nil {
-		fail(fmt.Errorf("metric %s: only a histogram has Buckets", m.Name))
-	}
-	if slices.ContainsFunc(All(), func(o Description) bool { return o.Name == d.Name }) {
-		fail(fmt.Errorf("metric %s: the name is one of observe.All", d.Name))
+		panic("observe: " + err.Error())
 	}
 	t.metrics.define(d)
 	return d

@@ -101,6 +101,19 @@ func ExampleNewGauge() {
 	// Output: shop_stock_boxes{shelf="7"} 10
 }
 
+func ExampleNewDistinct() {
+	_, tel, end := observed()
+	defer end()
+	users := observe.NewDistinct[string](tel, observe.Metric{Name: "shop_active_users", Help: "Users who did something lately."})
+	users.Seen("ada")
+	users.Seen("ada") // again is not another
+	printMetrics(tel, "shop_active_users")
+	// Output:
+	// shop_active_users{window="1h"} 1
+	// shop_active_users{window="1m"} 1
+	// shop_active_users{window="5m"} 1
+}
+
 func ExampleTelemetry_LogHandler() {
 	ctx, tel, end := observed()
 	defer end()
