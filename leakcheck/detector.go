@@ -1,26 +1,29 @@
 package leakcheck
 
 import (
+	"fmt"
 	"maps"
+	"math"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
 const (
-	// oldAge is after how many windows a goroutine counts as old. Requests
-	// and jobs that are under way at a reading are mostly gone by then.
+	// oldAge is after how many windows a member counts as old. Requests and
+	// jobs that are under way at a reading are mostly gone by then.
 	oldAge = 2
 	// stuckWindows and idleWindows are how many readings it takes to judge a
 	// group: fewer where nobody waits long on purpose.
 	stuckWindows = 10
 	idleWindows  = 24
+	// heapWindows is how many it takes for a site of which next to nothing is
+	// ever freed; twice as many where memory comes and goes.
+	heapWindows = 21
 	// maxWindows is how far back a site remembers. A leak of one goroutine in
 	// ten windows shows within it.
 	maxWindows = 4 * idleWindows
 	// maxSites bounds what a program with ever new stacks can make the
-	// detector remember. Smaller and younger ones are not looked at.
+	// detector remember. Younger ones are not looked at, which is told.
 	maxSites = 2000
 	// maxDeaths is the share of the old members up to which they may end. In a
 	// leak they never do; in a ramp with turnover they do all the time.
@@ -29,208 +32,426 @@ const (
 	// which share of them: an autoscaler grows in a few leaps.
 	minSteps  = 5
 	stepShare = 0.125
+	// minKept is the share of what a heap site allocates that a leak keeps,
+	// if half the windows are to be enough.
+	minKept = 0.5
+	// minBytes and minShare are how much a heap site must have grown by:
+	// absolutely, and of the live heap. Less is noise of the samples, and no
+	// reason to wake anybody.
+	minBytes = 1 << 20
+	minShare = 0.05
 )
-
-// stuck are the states in which a goroutine does not wait long on purpose, as
-// it does for input, time or work.
-var stuck = map[string]bool{
-	"chan send": true, "chan send (nil chan)": true, "chan receive (nil chan)": true,
-	"select (no cases)": true, "semacquire": true, "sync.Mutex.Lock": true, "sync.RWMutex.Lock": true,
-	"sync.RWMutex.RLock": true, "sync.WaitGroup.Wait": true, "coroutine": true,
-}
 
 // A tally is one group at one reading.
 type tally struct {
-	ids   []uint64 // of each member
+	size  float64  // members, or bytes
+	ids   []uint64 // of each member, when the reading tells one from another
 	stuck int      // members that wait as nobody does for long on purpose
-	// about is what a Suspect would say of the group, and about which member.
+	// Of heap sites: members, and bytes that were ever allocated.
+	count, made float64
+	// wide groups have members of several stacks, each of which is a group
+	// too; they tell leaks that wander from stack to stack.
+	wide bool
+	// about is what a Suspect would say of the group, by the member id; 0 is
+	// any.
 	about func(id uint64) Suspect
+}
+
+// A reading is what one kind has at the end of one window.
+type reading struct {
+	at     time.Time
+	groups map[string]*tally
+	// each says that every member is told from another.
+	each bool
+	// What the program did meanwhile. NaN is unknown.
+	rate     float64 // requests a second
+	inFlight float64 // requests under way
+	ended    float64 // goroutines of the whole process that ended in this window
+	live     float64 // bytes of heap that the last collection found in use
+	// collected says that there was a garbage collection.
+	collected bool
 }
 
 // A detector judges by a row of readings which groups of one kind leak: in a
 // leaking group the old members never end while new ones grow old.
 type detector struct {
+	heap   bool
 	window int
 	sites  map[string]*site
+	// omitted is how many groups the last reading had beyond maxSites.
+	omitted int
+	// Rows by window, as those of sites.
+	rate, inFlight, ended, live []float64
 }
 
-// A site is a group over the windows: goroutines with one creator and one
-// stack of functions, descriptors that were opened in one place.
+// A site is a group over the windows: goroutines with one stack of functions,
+// descriptors that were opened in one place.
 type site struct {
-	first time.Time      // when the site was first seen
-	born  map[uint64]int // the window in which a member was first seen
-	since int            // the window in which the site was first seen
-	floor []float64      // how many members were old, by window
+	first time.Time // when the site was first seen
+	since int       // the window in which the site was first seen
+	last  int       // the window in which it had members last
+	now   int       // the window of the last reading
+	wide  bool
+	born  map[uint64]member
+	// Rows, one value a window. old, grown, ended and deaths are of members
+	// told one from another; old is NaN in windows that did not.
+	size, low, made []float64
+	old             []float64
 	// grown and ended are, by the window of their birth, how many members
 	// became old and how many of those have ended.
 	grown, ended []float64
 	deaths       []float64 // how many old members ended, by the window they ended in
-	stuck        int       // members in a stuck state at the last reading
-	oldest       uint64    // member at the last reading
+	stuck        bool      // most members were in a stuck state at the last reading
+	count        float64
+	oldest       uint64 // member at the last reading
+	creator      Frame  // of the oldest when they were last told apart
 	about        func(id uint64) Suspect
+}
+
+type member struct {
+	born int // the window in which it was first seen
+	aged int // the window in which it was first seen to be old, 0 for not yet
 }
 
 // A finding is a site that leaks.
 type finding struct {
-	key    string
-	site   *site
-	growth float64 // members per window
-}
-
-// siteKey groups goroutines: creator and functions, without the frames of the
-// runtime, sync and internal packages, in which a goroutine may be at one line
-// or another while it does the same thing.
-func siteKey(g *goroutine) string {
-	var b strings.Builder
-	b.WriteString(g.creator.fn)
-	for _, f := range g.frames {
-		if inRuntime(f.fn) || isWrapper(f) || strings.HasPrefix(f.fn, "internal/") || strings.HasPrefix(f.fn, "sync.") {
-			continue
-		}
-		b.WriteByte('\n')
-		b.WriteString(f.fn)
-	}
-	return b.String()
-}
-
-// goroutineGroups groups goroutines as siteKey says.
-func goroutineGroups(gs []*goroutine) map[string]*tally {
-	members := map[string][]*goroutine{}
-	for _, g := range gs {
-		key := siteKey(g)
-		members[key] = append(members[key], g)
-	}
-	groups := make(map[string]*tally, len(members))
-	for key, gs := range members {
-		t := &tally{}
-		for _, g := range gs {
-			t.ids = append(t.ids, uint64(g.id))
-			if stuck[g.state] {
-				t.stuck++
-			}
-		}
-		t.about = func(id uint64) Suspect {
-			g := gs[max(slices.Index(t.ids, id), 0)]
-			return Suspect{
-				Kind: "goroutine", Site: blockedIn(g.frames).public(), Creator: g.creator.public(),
-				State: g.state, Stack: stackText(g.frames),
-			}
-		}
-		groups[key] = t
-	}
-	return groups
-}
-
-// memberGroups groups what a Source has open.
-func memberGroups(kind string, all []Member) map[string]*tally {
-	groups := map[string]*tally{}
-	for i := range all {
-		m := &all[i]
-		key := m.Group + "\n" + m.Site.Function + "\n" + m.Site.File + ":" + strconv.Itoa(m.Site.Line)
-		t := groups[key]
-		if t == nil {
-			t = &tally{about: func(uint64) Suspect {
-				return Suspect{Kind: kind, Group: m.Group, Site: m.Site, State: m.State, Stack: m.Stack}
-			}}
-			groups[key] = t
-		}
-		t.ids = append(t.ids, m.ID)
-		if m.Stuck {
-			t.stuck++
-		}
-	}
-	return groups
+	key        string
+	site       *site
+	slope      float64 // members, or bytes, per window
+	windows    int     // over which it was judged
+	confidence float64
+	basis      string
 }
 
 // observe takes the reading of one window and returns the sites that leak.
-func (d *detector) observe(groups map[string]*tally) []finding {
+func (d *detector) observe(r reading) []finding {
 	if d.sites == nil {
 		d.sites = map[string]*site{}
 	}
 	now := d.window
 	d.window++
-	for key := range groups {
-		if d.sites[key] == nil && len(d.sites) < maxSites {
-			d.sites[key] = &site{born: map[uint64]int{}, since: now, first: time.Now()}
+	keep(&d.rate, r.rate)
+	keep(&d.inFlight, r.inFlight)
+	keep(&d.ended, r.ended)
+	keep(&d.live, r.live)
+	d.omitted = 0
+	for key := range r.groups {
+		if d.sites[key] != nil {
+			continue
 		}
+		if len(d.sites) >= maxSites {
+			d.omitted++
+			continue
+		}
+		d.sites[key] = &site{born: map[uint64]member{}, since: now, first: r.at}
 	}
 	var found []finding
 	for _, key := range slices.Sorted(maps.Keys(d.sites)) {
 		s := d.sites[key]
-		s.update(now, groups[key])
-		if len(s.born) == 0 && now-s.since > oldAge {
+		s.update(now, r.groups[key], r.each)
+		if now-s.last > oldAge {
 			delete(d.sites, key) // none is left; a new one starts afresh
 			continue
 		}
-		if rate, ok := s.leaks(); ok {
-			found = append(found, finding{key, s, rate})
+		if f, ok := d.judge(s); ok {
+			f.key = key
+			found = append(found, f)
 		}
 	}
-	return found
+	return withoutWide(found)
 }
 
-func (s *site) update(now int, t *tally) {
-	if t == nil {
-		t = &tally{about: s.about}
+// withoutWide removes the wide groups if any other has leaked: they hold its
+// members too.
+func withoutWide(found []finding) []finding {
+	if !slices.ContainsFunc(found, func(f finding) bool { return !f.site.wide }) {
+		return found
 	}
-	s.stuck, s.about, s.oldest = t.stuck, t.about, 0
-	alive := make(map[uint64]bool, len(t.ids))
-	for _, id := range t.ids {
+	return slices.DeleteFunc(found, func(f finding) bool { return f.site.wide })
+}
+
+// keep appends v to a row and forgets what is too long ago.
+func keep(row *[]float64, v float64) {
+	*row = append(*row, v)
+	if n := len(*row) - maxWindows; n > 0 {
+		*row = (*row)[n:]
+	}
+}
+
+func (s *site) update(now int, t *tally, each bool) {
+	switch {
+	case t != nil:
+		s.last = now
+	case s.wide && !each:
+		// Only readings that tell members apart have wide groups.
+		t, s.last = &tally{wide: true, about: s.about, size: s.size[len(s.size)-1]}, now
+	default:
+		t = &tally{wide: s.wide, about: s.about}
+	}
+	s.now = now
+	s.wide, s.about, s.count, s.oldest = t.wide, t.about, t.count, 0
+	s.stuck = t.size > 0 && 2*float64(t.stuck) > t.size
+	keep(&s.size, t.size)
+	keep(&s.made, t.made)
+	low := t.size
+	for _, v := range s.size[max(len(s.size)-1-oldAge, 0):] {
+		low = min(low, v)
+	}
+	if now-s.since < oldAge {
+		low = 0 // nobody can be old yet
+	}
+	keep(&s.low, low)
+	old, deaths := math.NaN(), 0.0
+	keep(&s.grown, 0)
+	keep(&s.ended, 0)
+	if each {
+		if old, deaths = s.follow(now, t.ids); old >= 3 {
+			s.creator = t.about(s.oldest).Creator
+		}
+	}
+	keep(&s.old, old)
+	keep(&s.deaths, deaths)
+}
+
+// follow takes the members of one reading.
+func (s *site) follow(now int, ids []uint64) (old, deaths float64) {
+	alive := make(map[uint64]bool, len(ids))
+	for _, id := range ids {
 		alive[id] = true
 		if _, ok := s.born[id]; !ok {
-			s.born[id] = now
+			s.born[id] = member{born: now}
 		}
-		if born, ok := s.born[s.oldest]; !ok || s.born[id] < born {
+		if born, ok := s.born[s.oldest]; !ok || s.born[id].born < born.born {
 			s.oldest = id
 		}
 	}
-	s.grown, s.ended = append(s.grown, 0), append(s.ended, 0)
 	first := now + 1 - len(s.grown) // the window that the rows begin with
-	floor, deaths := 0.0, 0.0
-	for id, born := range s.born {
-		age := now - born
+	for id, m := range s.born {
 		switch {
 		case !alive[id]:
 			delete(s.born, id)
-			if age > oldAge {
+			if m.aged > 0 {
 				deaths++
-				if born >= first {
-					s.ended[born-first]++
+				if m.born >= first {
+					s.ended[m.born-first]++
 				}
 			}
 			continue
-		case age == oldAge && born >= first:
-			s.grown[born-first]++
+		case m.aged == 0 && now-m.born >= oldAge:
+			m.aged = now
+			s.born[id] = m
+			if m.born >= first {
+				s.grown[m.born-first]++
+			}
 		}
-		if age >= oldAge {
-			floor++
+		if m.aged > 0 {
+			old++
 		}
 	}
-	s.floor, s.deaths = append(s.floor, floor), append(s.deaths, deaths)
-	if n := len(s.floor) - maxWindows; n > 0 {
-		s.floor, s.grown, s.ended, s.deaths = s.floor[n:], s.grown[n:], s.ended[n:], s.deaths[n:]
-	}
+	return old, deaths
 }
 
-// leaks judges the site by its last windows, and by more of them if those do
+// judge judges the site by its last windows, and by more of them if those do
 // not tell: a slow leak needs longer to show.
-func (s *site) leaks() (perWindow float64, ok bool) {
+func (d *detector) judge(s *site) (finding, bool) {
 	need := idleWindows
-	if 2*s.stuck > len(s.born) {
+	switch {
+	case d.heap:
+		need = heapWindows
+	case s.stuck:
 		need = stuckWindows
 	}
-	for n := need; n <= len(s.floor); n *= 2 {
-		floor := s.floor[len(s.floor)-n:]
-		if steps(floor) < max(minSteps, int(stepShare*float64(n))) {
-			continue // and most sites never cost more than this
-		}
-		t := trendOf(floor)
-		// Five, or a tenth of what there was: less is noise.
-		if t.rises(max(5, 0.1*floor[0])) && s.lasting(n, t.growth) {
-			return t.slope, true
+	for n := need; n <= len(s.size); n *= 2 {
+		if f, ok := d.judgeLast(s, n, need); ok {
+			return f, true
 		}
 	}
-	return 0, false
+	return finding{}, false
+}
+
+func (d *detector) judgeLast(s *site, n, need int) (finding, bool) {
+	f := finding{site: s, windows: n}
+	if d.heap {
+		return f, d.judgeHeap(&f, n)
+	}
+	row, how := d.floor(s, n, need)
+	if row == nil || steps(row) < max(minSteps, int(stepShare*float64(n))) {
+		return f, false // and most sites never cost more than this
+	}
+	// Five, or a tenth of what there was: less is noise.
+	t, ok := rising(row, max(5, 0.1*row[0]), maxFall)
+	if !ok {
+		return f, false
+	}
+	switch how {
+	case seenNever:
+		// Where some ended, more may have that nobody saw.
+		ok = falls(last(s.size, n)) <= 0.05*t.growth || !s.stuck && d.loadRests(n)
+	case seenSome:
+		ok = s.lasting(n, t.growth) && s.stayed(n, t.growth)
+	default:
+		ok = s.lasting(n, t.growth)
+	}
+	if !ok {
+		return f, false
+	}
+	load := d.load(n, row, how == seenNever)
+	if load.explains && !s.stuck {
+		return f, false
+	}
+	f.slope = t.slope
+	switch {
+	case how == seenEach && s.stuck:
+		f.confidence = 0.97
+	case how == seenEach, how == seenSome && s.stuck, how == seenStill:
+		f.confidence = 0.9
+	case how == seenSome:
+		f.confidence = 0.85
+	case s.stuck:
+		f.confidence = 0.75
+	default:
+		f.confidence = 0.6
+	}
+	f.basis = fmt.Sprintf("grew by %.3g in %d windows, never fell back; %s; %s", t.growth, n, how, load)
+	return f, true
+}
+
+// How the members of a group were seen.
+type sight int
+
+const (
+	seenNever sight = iota // counted only
+	seenStill              // counted only, and nothing in the process ended
+	seenSome               // one by one in some windows
+	seenEach               // one by one in nearly each window
+)
+
+func (s sight) String() string {
+	return [...]string{
+		"the members were counted, not told one from another",
+		"the members were counted, and hardly any goroutine of the process ended",
+		"the members were told one from another in some windows, and the old ones stayed",
+		"the members were told one from another, and the old ones stayed",
+	}[s]
+}
+
+// floor returns the row of how many members were old in the last n windows,
+// or nil if too little is known to judge by n windows.
+func (d *detector) floor(s *site, n, need int) ([]float64, sight) {
+	old := last(s.old, n)
+	known, first, latest := 0, -1, -1
+	for i, v := range old {
+		if !math.IsNaN(v) {
+			if known++; first < 0 {
+				first = i
+			}
+			latest = i
+		}
+	}
+	if known >= n*3/4 {
+		return filled(old), seenEach
+	}
+	if s.wide {
+		return nil, seenNever // its counts are those of others
+	}
+	row := last(s.low, n)
+	if known >= 2 && latest-first >= max(oldAge+1, n/4) && latest >= n/2 {
+		return row, seenSome
+	}
+	ended := 0.0
+	for _, v := range last(d.ended, n) {
+		ended += v // NaN stays NaN, and is not less than anything
+	}
+	if ended <= maxDeaths*(row[n-1]-row[0]) {
+		return row, seenStill
+	}
+	// Without more to go by than counts, wait longer: where members wait on
+	// purpose, as long as a morning's ramp may take, unless the load is known
+	// not to rise.
+	switch {
+	case s.stuck && n >= 2*need:
+		return row, seenNever
+	case !s.stuck && n >= 2*need && d.loadRests(n):
+		return lowest(row, need/3), seenNever
+	case n >= 4*need:
+		return row, seenNever
+	}
+	return nil, seenNever
+}
+
+// lowest returns for each value the lowest of the last n.
+func lowest(row []float64, n int) []float64 {
+	low := make([]float64, len(row))
+	for i := range row {
+		low[i] = slices.Min(row[max(i-n+1, 0) : i+1])
+	}
+	return low
+}
+
+// stayed reports whether the members that were there, at a reading that told
+// them apart, half way through the last n windows are there still: nearly all
+// of them, or of those that were old then, if those are enough to tell and
+// there are as many more by now as the growth demands.
+func (s *site) stayed(n int, growth float64) bool {
+	old, low, size := last(s.old, n), last(s.low, n), last(s.size, n)
+	half, before, latest := -1, -1, -1
+	for i, v := range old {
+		if math.IsNaN(v) {
+			continue
+		}
+		if i <= n*2/3 {
+			half = i
+		}
+		before, latest = latest, i
+	}
+	if half < 0 || before < 0 || latest-half <= oldAge || old[latest] < 0.8*low[before] {
+		return false
+	}
+	all, aged := 0.0, 0.0
+	at := s.now - n + 1 + half // its window
+	for _, m := range s.born {
+		if m.born <= at {
+			all++
+		}
+		if m.aged > 0 && m.aged <= at {
+			aged++
+		}
+	}
+	return size[half] > 0 && all >= (1-maxDeaths)*size[half] ||
+		old[half] >= growth/4 && aged >= (1-maxDeaths)*old[half]
+}
+
+// judgeHeap judges a site of the heap. What is freed is known there, though
+// not of which age.
+func (d *detector) judgeHeap(f *finding, n int) bool {
+	s := f.site
+	row, made := last(s.size, n), last(s.made, n)
+	if steps(row) < max(minSteps, int(stepShare*float64(n))) {
+		return false
+	}
+	live := last(d.live, n)
+	t, ok := rising(row, max(minBytes, minShare*live[n-1]), maxBytesFall)
+	if !ok {
+		return false
+	}
+	kept := t.growth / max(made[n-1]-made[0], t.growth)
+	if kept < minKept && n < 2*heapWindows {
+		return false
+	}
+	if whole := median(live[n-n/6:]) - median(live[:n/6]); whole < 0.3*t.growth {
+		return false // the heap does not grow: others shrink in its place
+	}
+	load := d.load(n, row, kept < minKept)
+	if load.explains {
+		return false
+	}
+	f.slope, f.confidence = t.slope, 0.85
+	if kept < minKept {
+		f.confidence = 0.7
+	}
+	f.basis = fmt.Sprintf("grew by %s in %d collections, never fell back; %.0f %% of what was allocated stayed; the live heap is %s; %s",
+		size(t.growth), n, 100*kept, size(live[n-1]), load)
+	return true
 }
 
 // lasting reports whether old members last: few ended in the last n windows,
@@ -247,12 +468,88 @@ func (s *site) lasting(n int, growth float64) bool {
 	return deaths <= maxDeaths*growth && ended <= maxDeaths*grown
 }
 
-// steps returns in how many windows the floor has risen.
-func steps(floor []float64) (n int) {
-	for i := range floor[1:] {
-		if floor[i+1] > floor[i] {
+// A load is how the load of the program went while a group grew.
+type load struct {
+	known    bool
+	from, to float64 // requests a second
+	explains bool
+}
+
+func (l load) String() string {
+	if !l.known {
+		return "the load is not known"
+	}
+	return fmt.Sprintf("requests went from %.3g to %.3g a second", l.from, l.to)
+}
+
+// load compares a row with the load of the last n windows. The load explains
+// the growth if it rises as surely, and by as much: what is under way is in
+// proportion to the load (Little's law), what leaks to all requests so far.
+// Requests under way explain only what nobody saw stay, because stuck
+// requests are under way too.
+func (d *detector) load(n int, row []float64, byInFlight bool) load {
+	var l load
+	third := n / 3
+	later := func(y []float64) float64 { return median(y[n-third:]) / max(median(y[third:n-third]), 1e-9) }
+	judge := func(by []float64) {
+		if slices.ContainsFunc(by, math.IsNaN) || median(by[n-third:]) <= 0 {
+			return
+		}
+		if mannKendall(by) < maxChance && later(row) <= 1.15*later(by) {
+			l.explains = true
+		}
+	}
+	rate := last(d.rate, n)
+	if !slices.ContainsFunc(rate, math.IsNaN) {
+		l.known, l.from, l.to = true, median(rate[:third]), median(rate[n-third:])
+	}
+	judge(rate)
+	if byInFlight {
+		judge(last(d.inFlight, n))
+	}
+	return l
+}
+
+// loadRests reports whether the rate of requests is known and did not rise in
+// the last n windows.
+func (d *detector) loadRests(n int) bool {
+	rate := last(d.rate, n)
+	return !slices.ContainsFunc(rate, math.IsNaN) && mannKendall(rate) > 0.05
+}
+
+// last returns the last n values of a row.
+func last(row []float64, n int) []float64 { return row[len(row)-n:] }
+
+// filled returns row with what is unknown taken from before, or else after.
+func filled(row []float64) []float64 {
+	row = slices.Clone(row)
+	for i := 1; i < len(row); i++ {
+		if math.IsNaN(row[i]) {
+			row[i] = row[i-1]
+		}
+	}
+	for i := len(row) - 2; i >= 0; i-- {
+		if math.IsNaN(row[i]) {
+			row[i] = row[i+1]
+		}
+	}
+	return row
+}
+
+// steps returns in how many windows the row has risen.
+func steps(row []float64) (n int) {
+	for i := range row[1:] {
+		if row[i+1] > row[i] {
 			n++
 		}
 	}
 	return n
+}
+
+// falls returns the sum of all steps down.
+func falls(row []float64) (sum float64) {
+	for i := range row[1:] {
+		sum += max(row[i]-row[i+1], 0)
+	}
+	return sum
 }

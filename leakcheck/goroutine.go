@@ -159,3 +159,17 @@ func (g *goroutine) calls(pattern string) bool {
 	}
 	return false
 }
+
+// stuck are the states in which a goroutine does not wait long on purpose, as
+// it does for input, time or work.
+var stuck = map[string]bool{
+	"chan send": true, "chan send (nil chan)": true, "chan receive (nil chan)": true,
+	"select (no cases)": true, "semacquire": true, "sync.Mutex.Lock": true, "sync.RWMutex.Lock": true,
+	"sync.RWMutex.RLock": true, "sync.WaitGroup.Wait": true, "coroutine": true,
+}
+
+// isStuck reports whether nobody waits for long as g does on purpose: by its
+// state, or because a library keeps it for what its caller forgot.
+func isStuck(g *goroutine) bool {
+	return stuck[g.state] || bodyOpen(g) || hints(g) != ""
+}

@@ -8,6 +8,12 @@ type knownGood struct {
 	why string
 	// unless tells the members that are not good after all.
 	unless func(*goroutine) bool
+	// many there may be of those that belong to something which can itself
+	// leak, such as a connection: a test may leave them, but in production
+	// their number must not only grow.
+	many bool
+	// watch are our own, which a test must not leave behind.
+	watch bool
 }
 
 var knownGoods = []knownGood{
@@ -17,6 +23,9 @@ var knownGoods = []knownGood{
 
 	{fn: "os/signal.signal_recv", why: "started by the first signal.Notify, never ends"},
 	{fn: "os/signal.loop", why: "started by the first signal.Notify, never ends"},
+
+	{fn: "github.com/loadline-go/loadline/leakcheck.Watch", watch: true, why: "a Watch"},
+	{fn: "github.com/loadline-go/loadline/runtimemetrics.(*Sampler).Run", watch: true, why: "the sampler"},
 
 	{fn: "testing.tRunner", why: "a test"},
 	{fn: "testing.fRunner", why: "a fuzz test"},
@@ -30,14 +39,14 @@ var knownGoods = []knownGood{
 
 	// A client keeps the connections that it may use again. A connection
 	// whose reader is not reading is not idle: somebody has its response's body.
-	{fn: "net/http.(*persistConn).readLoop", why: "a kept-alive connection", unless: bodyOpen},
-	{fn: "net/http.(*persistConn).writeLoop", why: "a kept-alive connection"},
-	{fn: "net/http.(*http2ClientConn).readLoop", why: "a kept-alive connection (Go 1.26)"},
-	{fn: "net/http/internal/http2.(*ClientConn).readLoop", why: "a kept-alive connection (Go 1.27)"},
-	{fn: "golang.org/x/net/http2.(*ClientConn).readLoop", why: "a kept-alive connection"},
+	{fn: "net/http.(*persistConn).readLoop", many: true, why: "a kept-alive connection", unless: bodyOpen},
+	{fn: "net/http.(*persistConn).writeLoop", many: true, why: "a kept-alive connection"},
+	{fn: "net/http.(*http2ClientConn).readLoop", many: true, why: "a kept-alive connection (Go 1.26)"},
+	{fn: "net/http/internal/http2.(*ClientConn).readLoop", many: true, why: "a kept-alive connection (Go 1.27)"},
+	{fn: "golang.org/x/net/http2.(*ClientConn).readLoop", many: true, why: "a kept-alive connection"},
 
-	{fn: "database/sql.(*DB).connectionOpener", why: "an open pool, which is meant to last as long as the program"},
-	{fn: "database/sql.(*DB).connectionCleaner", why: "an open pool, which is meant to last as long as the program"},
+	{fn: "database/sql.(*DB).connectionOpener", many: true, why: "an open pool, which is meant to last as long as the program"},
+	{fn: "database/sql.(*DB).connectionCleaner", many: true, why: "an open pool, which is meant to last as long as the program"},
 
 	// These libraries start one goroutine at their first use, or when
 	// imported, and have no way to end it.
@@ -46,14 +55,23 @@ var knownGoods = []knownGood{
 	{fn: "go.opencensus.io/stats/view.(*worker).start", why: "started by importing the package"},
 }
 
-// known returns why g may live on, or "".
+// known returns why g may live on after a test, or "".
 func known(g *goroutine) string {
+	return knownAs(g, func(k *knownGood) bool { return !k.watch })
+}
+
+// knownInProduction returns why there may be ever more like g, or "".
+func knownInProduction(g *goroutine) string {
+	return knownAs(g, func(k *knownGood) bool { return !k.many })
+}
+
+func knownAs(g *goroutine, counts func(*knownGood) bool) string {
 	if g.system() {
 		return "the runtime's own"
 	}
 	for i := range knownGoods {
 		k := &knownGoods[i]
-		if runs(g, k.fn) && (k.unless == nil || !k.unless(g)) {
+		if counts(k) && runs(g, k.fn) && (k.unless == nil || !k.unless(g)) {
 			return k.why
 		}
 	}

@@ -58,9 +58,8 @@ type Suspect struct {
 	PerHour float64
 	// Since is when the first was seen, at the earliest when Watch began.
 	Since time.Time
-	// Confidence is from 0 to 1. From 0.9 on, the old members were seen one by
-	// one not to end, or wait in a way in which nobody does for long; below,
-	// the growth alone speaks.
+	// Confidence is from 0 to 1. From 0.9 on, the old members are known not to
+	// end; below 0.8, the growth alone speaks.
 	Confidence float64
 	// Basis says what it was compared with: over how many windows, whether
 	// its members were seen one by one, and how the load went meanwhile.

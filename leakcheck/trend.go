@@ -5,54 +5,111 @@ import (
 	"slices"
 )
 
-// A trend says how a series of readings at equal intervals grows. The limits
-// are those of a detector that was measured on 41 leaks and 19 healthy
-// programs: with looser ones, caches that fill, warm-ups and ramps are taken
-// for leaks.
+// A trend says how a series of readings at equal intervals grows.
 type trend struct {
-	certain bool    // rises beyond what chance explains
-	slope   float64 // per reading, robust against outliers
-	growth  float64 // from the first readings to the last
-	levels  bool    // the rise is ending
-	falls   bool    // went back by more than a leak can
+	slope  float64 // per reading, robust against outliers
+	growth float64 // from the first readings to the last
 }
 
 // maxChance is the probability with which a series without trend may be taken
 // for a rising one.
 const maxChance = 0.005
 
-// maxFall is the share of the growth that a series may go back by.
-const maxFall = 0.15
+// maxFall is the share of the growth that a series of members may go back by.
+// One of bytes may by less: samples are taken of both ways alike.
+const (
+	maxFall      = 0.15
+	maxBytesFall = 0.10
+)
 
-func trendOf(y []float64) trend {
+// rising returns the trend of y if it is that of a leak which has grown by at
+// least atLeast and never fallen back by more than a share of that. The limits
+// are those with which no healthy program of the corpus is taken for a leak:
+// with looser ones, caches that fill, warm-ups and ramps are.
+func rising(y []float64, atLeast, maxFall float64) (t trend, ok bool) {
 	n := len(y)
-	if n < 4 {
-		return trend{}
+	if n < 9 {
+		return t, false
 	}
-	t := trend{slope: senSlope(y)}
 	third := n / 3
-	head, tail := median(y[:max(third/2, 1)]), median(y[n-max(third/2, 1):])
+	edge := max(third/2, 1)
+	head, tail := median(y[:edge]), median(y[n-edge:])
 	t.growth = tail - head
-	t.certain = mannKendall(y) < maxChance && t.slope > 0
-
+	if t.growth < atLeast || t.growth <= 0 || fallsBack(y) > maxFall*max(t.growth, 1) {
+		return t, false
+	}
+	// A ramp that began in the middle has not had the time to end. Half way
+	// there must be a third of the growth.
+	if middle := median(y[n/2-max(third/4, 1) : n/2+max(third/4, 1)]); middle-head < 0.35*t.growth {
+		return t, false
+	}
 	// A leak goes on at its pace. What fills up slows down: the last third
 	// must rise at half the mean pace, and at half that of the first third.
 	first, last, mean := slope(y[:third+1]), slope(y[n-third-1:]), slope(y)
-	t.levels = last < mean/2 || last < first/2
-
-	top, fall := y[0], 0.0
-	for _, v := range y {
-		top = max(top, v)
-		fall = max(fall, top-v)
+	if last < mean/2 || last < first/2 || slows(y) || ended(y) {
+		return t, false
 	}
-	t.falls = fall > maxFall*max(t.growth, 1)
-	return t
+	if mannKendall(y) >= maxChance {
+		return t, false
+	}
+	t.slope = senSlope(y)
+	if t.slope <= 0 {
+		t.slope = mean // fewer than one in two readings: the median is a tie
+	}
+	return t, true
 }
 
-// rises reports whether the series is that of a leak which has grown by at
-// least atLeast.
-func (t trend) rises(atLeast float64) bool {
-	return t.certain && !t.levels && !t.falls && t.growth >= atLeast
+// fallsBack returns by how much y went back from its highest so far.
+func fallsBack(y []float64) (most float64) {
+	top := y[0]
+	for _, v := range y {
+		top = max(top, v)
+		most = max(most, top-v)
+	}
+	return most
+}
+
+// slows reports whether the second half rises slower than the first: by a
+// sixth, and beyond what chance explains (Welch's t over the steps, one-sided
+// at about 5 %). A cache that fills with random keys gives itself away so,
+// long before it is full.
+func slows(y []float64) bool {
+	half := (len(y) - 1) / 2
+	if half < 4 {
+		return false
+	}
+	mean := func(y []float64) (m, v float64) {
+		for i := range y[1:] {
+			m += y[i+1] - y[i]
+		}
+		m /= float64(len(y) - 1)
+		for i := range y[1:] {
+			d := y[i+1] - y[i] - m
+			v += d * d
+		}
+		return m, v / float64(len(y)-2)
+	}
+	// A leak begins from nothing, or from what was there before.
+	m1, v1 := mean(y[:half+1])
+	m2, v2 := mean(y[len(y)-half-1:])
+	return m2 < m1*5/6 && m1-m2 > 1.7*math.Sqrt((v1+v2)/float64(half))
+}
+
+// ended reports whether y has been flat at its end for longer than ever
+// before while it rose: by half as long again, and two steps at least.
+func ended(y []float64) bool {
+	longest, flat, top, rising := 0, 0, y[0], false
+	for _, v := range y[1:] {
+		if v > top {
+			if rising {
+				longest = max(longest, flat)
+			}
+			top, flat, rising = v, 0, true
+		} else {
+			flat++
+		}
+	}
+	return float64(flat) > max(1, 1.5*float64(longest))
 }
 
 // mannKendall returns the probability that a series without trend rises as

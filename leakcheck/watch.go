@@ -4,37 +4,44 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
+	"regexp"
 	"runtime"
+	"runtime/metrics"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Watch reads the program's goroutines once a window until ctx ends, and
-// calls report, on its own goroutine, for each group that leaks: once, and
-// again when it has doubled. It returns nil when ctx has ended, and an error
-// at once if c cannot work.
+// Watch looks at the program once a window until ctx ends: at its goroutines,
+// at its heap after a garbage collection, and at what [Config.Sources] have
+// open. It calls report, on its own goroutine, for each group that leaks: once,
+// and again when it has doubled. It returns nil when ctx has ended, and an
+// error at once if c cannot work.
 //
 // A group leaks if its old members never end while new ones grow old, and the
-// growth neither levels off nor falls back. That takes 10 windows where the
-// goroutines are blocked in a way that nobody is for long on purpose (a send,
-// a mutex, a WaitGroup), and 24 where they wait for input, time or work: pools,
-// ramps and long polls wait in the same way.
+// growth neither slows down nor falls back nor follows the load. That takes
+// 10 windows where goroutines are blocked in a way that nobody is for long on
+// purpose (a send, a mutex, a WaitGroup), 24 where they wait for input, time
+// or work, as pools, ramps and long polls do, and 21 collections for heap.
 //
-// Open descriptors are judged in the same way: files by directory, connections
-// by peer, pipes and the like by kind; those in CLOSE_WAIT in 10 windows, for
-// the peer has gone and we have not closed. Listeners, mapped files, and accepted
-// connections whose peer is there are not judged. Reading them stops nobody; of
-// many it is done less often, so that it takes a thousandth of a core at most.
-// Other systems than Linux do not tell, and the [Look] says so.
+// Descriptors are judged in the same way: files by directory, connections by
+// peer, pipes and the like by kind; those in CLOSE_WAIT in 10 windows, for the
+// peer has gone and we have not closed. Listeners, mapped files, and accepted
+// connections whose peer is there are not judged. Systems other than Linux do
+// not tell, and the [Look] says so.
 //
-// A reading of goroutines stops the world for about 10 µs per goroutine. Watch measures that
-// and keeps to one [Config.MaxPause] in ten minutes by making the windows
-// longer. While a single reading would exceed it, none is taken, and
-// the [Look] says so.
+// Each window counts goroutines by stack, which stops the program for an
+// instant. To tell one from another Watch has to stop it for about 10 µs a
+// goroutine: it measures that, does so only as far as [Config.MaxPause]
+// allows, and judges by counts alone otherwise, which takes longer. Where
+// even counting takes more than 0.1 % of a processor, windows become longer.
+// The [Look] says so.
 //
-// Watch never asks the runtime for proof, which may end the process (see
-// [Config.NoProof]). A process may have any number of Watches, each with its
-// own readings. A nil report is told nothing.
+// Watch never forces a garbage collection. It asks the runtime for proof,
+// which may end the process, only if [Config.Proof] says so. A process may
+// have any number of Watches, each with its own readings. A nil report is
+// told nothing.
 func Watch(ctx context.Context, c Config, report func(Suspect)) error {
 	if err := c.validate(); err != nil {
 		return fmt.Errorf("leakcheck: %w", err)
@@ -55,27 +62,59 @@ func Watch(ctx context.Context, c Config, report func(Suspect)) error {
 	}
 }
 
-// pauseEvery is how often one pause of Config.MaxPause may be made.
-const pauseEvery = 10 * time.Minute
+const (
+	// probeEvery is how many windows lie between two costly readings, unless
+	// each window can afford one.
+	probeEvery = 3
+	// forgetAfter is after how many windows without growth a suspect is none
+	// any more.
+	forgetAfter = 2 * idleWindows
+)
 
 type watcher struct {
-	config     Config
-	report     func(Suspect)
-	windows    int
-	goroutines detector
-	sources    []detector
-	reported   map[string]int // how many there were when the site was reported
-	// perGoroutine is how long a reading stops the world for each, as measured.
-	perGoroutine time.Duration
+	config  Config
+	report  func(Suspect)
+	windows int
+	budget  *budget
+	counter counter
+	heap    heapReader
+
+	goroutines, heapSites detector
+	sources               []detector
+
+	// probed is the window in which the goroutines were last told apart.
+	probed int
+	before process
+	// suspects are the present ones, by kind and key.
+	suspects map[string]*present
+}
+
+// A process is what the process had done by some time.
+type process struct {
+	at                  time.Time
+	requests            uint64
+	created, goroutines float64
+	cycles              uint64
+}
+
+// A present suspect is one that has been reported and is not cleared.
+type present struct {
+	Suspect
+	reported float64 // its size when it was reported
+	top      float64 // its greatest size
+	grew     int     // the window in which it last grew
 }
 
 func newWatcher(c Config, report func(Suspect)) *watcher {
+	c = c.withDefaults()
 	return &watcher{
-		config:       c.withDefaults(),
-		report:       report,
-		sources:      make([]detector, len(c.Sources)),
-		reported:     map[string]int{},
-		perGoroutine: 10 * time.Microsecond,
+		config:    c,
+		report:    report,
+		budget:    newBudget(c.MaxPause, time.Now()),
+		heapSites: detector{heap: true},
+		sources:   make([]detector, len(c.Sources)),
+		suspects:  map[string]*present{},
+		before:    process{at: time.Now(), created: math.NaN()},
 	}
 }
 
@@ -83,99 +122,225 @@ func newWatcher(c Config, report func(Suspect)) *watcher {
 func (w *watcher) window() time.Duration {
 	begin := time.Now()
 	w.windows++
-	look := Look{At: begin, Windows: w.windows, Next: w.config.Interval}
-	unknown := func(err error) { look.Unknown = append(look.Unknown, fmt.Errorf("leakcheck: %w", err)) }
-	n := runtime.NumGoroutine()
-	if gs, err := w.read(n); err != nil {
-		unknown(err)
-	} else {
-		look.Next = w.next(n)
-		look.Suspects = w.suspects("goroutine", &w.goroutines, goroutineGroups(gs))
+	look := Look{At: begin, Windows: w.windows}
+	unknown := func(format string, args ...any) {
+		look.Unknown = append(look.Unknown, fmt.Errorf("leakcheck: "+format, args...))
+	}
+	r := w.meanwhile(begin)
+
+	w.goroutineReading(&r, &look, unknown)
+	w.judge("goroutine", &w.goroutines, r)
+	if n := w.goroutines.omitted; n > 0 {
+		unknown("%d groups of goroutines are not watched: there are more than %d", n, maxSites)
+	}
+
+	if !w.config.NoHeap {
+		w.heapReading(r, unknown)
 	}
 	for i, s := range w.config.Sources {
 		open, err := s.Open()
 		if err != nil {
-			unknown(fmt.Errorf("what is open of kind %s: %w", s.Kind, err))
+			unknown("what is open of kind %s: %w", s.Kind, err)
 			continue
 		}
-		look.Suspects = append(look.Suspects, w.suspects(s.Kind, &w.sources[i], memberGroups(s.Kind, open))...)
+		r.groups, r.each = memberGroups(s.Kind, open), true
+		w.judge(s.Kind, &w.sources[i], r)
+		if n := w.sources[i].omitted; n > 0 {
+			unknown("%d groups of kind %s are not watched: there are more than %d", n, s.Kind, maxSites)
+		}
 	}
+
+	for _, p := range w.suspects {
+		look.Suspects = append(look.Suspects, p.Suspect)
+	}
+	slices.SortFunc(look.Suspects, func(a, b Suspect) int {
+		switch {
+		case a.Confidence != b.Confidence:
+			return int(math.Copysign(1, b.Confidence-a.Confidence))
+		case a.Count != b.Count:
+			return b.Count - a.Count
+		}
+		return strings.Compare(a.String(), b.String())
+	})
 	look.Cost = time.Since(begin)
+	look.Next = stretch(w.config.Interval, look.Cost)
+	if look.Next > w.config.Interval {
+		unknown("looking took %v, so the next window takes %v instead of %v", look.Cost.Round(time.Millisecond), look.Next.Round(time.Second), w.config.Interval)
+	}
 	if w.config.Looked != nil {
 		w.config.Looked(look)
 	}
 	return look.Next
 }
 
-// read returns the goroutines that Watch is to watch.
-func (w *watcher) read(n int) ([]*goroutine, error) {
-	if predicted := w.pause(n); predicted > w.config.MaxPause {
-		// The windows so far and those to come are no row any more.
-		w.goroutines = detector{}
-		return nil, fmt.Errorf("reading %d goroutines would stop the program for about %v, more than Config.MaxPause %v",
-			n, predicted.Round(time.Millisecond), w.config.MaxPause)
+// meanwhile returns what the program did since the last window.
+func (w *watcher) meanwhile(at time.Time) reading {
+	samples := []metrics.Sample{
+		{Name: "/sched/goroutines-created:goroutines"},
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/gc/cycles/total:gc-cycles"},
 	}
-	begin := time.Now()
-	text, truncated := tracebackText()
-	w.measure(time.Since(begin), n)
-	gs, err := parseTraceback(text)
-	if truncated {
-		err = errTruncated
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the goroutines' stacks: %w", err)
-	}
-	var watched []*goroutine
-	for i := range gs {
-		if g := &gs[i]; i > 0 && !w.config.mayLive(g) { // the first is Watch's own
-			watched = append(watched, g)
+	metrics.Read(samples)
+	value := func(i int) float64 {
+		if samples[i].Value.Kind() != metrics.KindUint64 {
+			return math.NaN()
 		}
+		return float64(samples[i].Value.Uint64())
 	}
-	return watched, nil
+	now := process{at: at, created: value(0), goroutines: float64(runtime.NumGoroutine())}
+	if samples[2].Value.Kind() == metrics.KindUint64 {
+		now.cycles = samples[2].Value.Uint64()
+	}
+	r := reading{at: at, rate: math.NaN(), inFlight: math.NaN(), live: value(1)}
+	r.ended = now.created - w.before.created - (now.goroutines - w.before.goroutines)
+	if w.config.Load != nil {
+		inFlight, requests := w.config.Load()
+		now.requests = requests
+		if elapsed := at.Sub(w.before.at).Seconds(); w.windows > 1 && elapsed > 0 && requests >= w.before.requests {
+			r.rate = float64(requests-w.before.requests) / elapsed
+		}
+		r.inFlight = float64(inFlight)
+	}
+	r.collected = now.cycles != w.before.cycles
+	w.before = now
+	return r
 }
 
-// next returns when the pauses are within the budget again.
-func (w *watcher) next(goroutines int) time.Duration {
-	share := float64(w.pause(goroutines)) / float64(w.config.MaxPause)
-	return max(w.config.Interval, time.Duration(share*float64(pauseEvery)))
-}
-
-func (w *watcher) pause(goroutines int) time.Duration {
-	return time.Duration(goroutines) * w.perGoroutine
-}
-
-// measure follows a rise at once and a fall slowly. The time includes waiting
-// for the world to stop, so it is too long rather than too short. With few
-// goroutines it says nothing about each.
-func (w *watcher) measure(took time.Duration, goroutines int) {
-	if goroutines < 100 {
+// goroutineReading counts the goroutines, or tells them one from another if
+// that may be and is worth it.
+func (w *watcher) goroutineReading(r *reading, look *Look, unknown func(string, ...any)) {
+	n := runtime.NumGoroutine()
+	w.budget.earn(r.at)
+	switch {
+	case w.budget.pause(n) > w.budget.limit:
+		unknown("goroutines are counted, not told one from another: reading %d of them one by one would stop the program for about %v, more than Config.MaxPause %v",
+			n, w.budget.pause(n).Round(time.Millisecond), w.budget.limit)
+	case w.worthProbing(n):
+		begin := time.Now()
+		text, truncated := tracebackText()
+		took := time.Since(begin)
+		w.budget.spend(took, n)
+		look.Pause = took
+		w.probed = w.windows
+		gs, err := parseTraceback(text)
+		if truncated {
+			err = errTruncated
+		}
+		if err != nil {
+			// Members may be missing, which must not look as if they had ended.
+			unknown("reading the goroutines' stacks: %w", err)
+			break
+		}
+		var watched []*goroutine
+		for i := range gs {
+			if g := &gs[i]; !w.mayGrow(g) && !runs(g, readFunc) {
+				watched = append(watched, g)
+			}
+		}
+		r.groups, r.each = goroutineGroups(watched), true
 		return
 	}
-	each := took / time.Duration(goroutines)
-	w.perGoroutine = max(each, w.perGoroutine*9/10, time.Microsecond)
+	r.groups, r.each = w.counter.read(w.mayGrow), false
 }
 
-// suspects lets d judge, reports what is new, and returns all that it found.
-func (w *watcher) suspects(kind string, d *detector, groups map[string]*tally) (all []Suspect) {
-	for _, f := range d.observe(groups) {
+// worthProbing reports whether to spend a pause now: always when each window
+// can afford one; else when there is a use for it, or it would be lost.
+func (w *watcher) worthProbing(goroutines int) bool {
+	pause := w.budget.pause(goroutines)
+	if pause > w.budget.left {
+		return false
+	}
+	perWindow := time.Duration(float64(w.budget.limit) * float64(w.config.Interval) / float64(pauseEvery))
+	switch {
+	case pause <= perWindow, w.windows == 1:
+		return true
+	case w.windows-w.probed < probeEvery:
+		return false
+	}
+	return w.budget.left >= w.budget.limit || w.goroutines.growing()
+}
+
+// mayGrow reports whether there may be ever more like g.
+func (w *watcher) mayGrow(g *goroutine) bool {
+	return knownInProduction(g) != "" || w.config.ignores(g)
+}
+
+func (w *watcher) heapReading(r reading, unknown func(string, ...any)) {
+	if !r.collected {
+		return // the profile is still that of the last window
+	}
+	groups, err := w.heap.read(func(frames []frame) bool {
+		return w.config.ignores(&goroutine{frames: frames})
+	})
+	if err != nil {
+		unknown("heap sites: %w", err)
+		return
+	}
+	r.groups, r.each = groups, false
+	w.judge("heap", &w.heapSites, r)
+	if n := w.heapSites.omitted; n > 0 {
+		unknown("%d heap sites are not watched: there are more than %d", n, maxSites)
+	}
+}
+
+// judge lets d judge, keeps the present suspects of the kind, and reports
+// those that are new or have doubled.
+func (w *watcher) judge(kind string, d *detector, r reading) {
+	for _, f := range d.observe(r) {
 		if f.site.about == nil {
 			continue
 		}
-		s := f.site.about(f.site.oldest)
-		s.Count, s.Since = len(f.site.born), f.site.first
-		s.PerHour = f.growth * hourly(time.Since(s.Since), d.window-f.site.since)
-		all = append(all, s)
+		size := f.site.size[len(f.site.size)-1]
 		key := kind + "\n" + f.key
-		if last, ok := w.reported[key]; (!ok || s.Count >= 2*last) && w.report != nil {
-			w.reported[key] = s.Count
-			w.report(s)
+		p := w.suspects[key]
+		if p == nil {
+			p = &present{grew: w.windows, top: size}
+			w.suspects[key] = p
+		}
+		s := f.site.about(f.site.oldest)
+		s.Since, s.Confidence, s.Basis = f.site.first, f.confidence, f.basis
+		s.Next = next(s)
+		s.PerHour = f.slope * hourly(r.at.Sub(s.Since), d.window-f.site.since)
+		if s.Creator == (Frame{}) {
+			s.Creator = f.site.creator
+		}
+		p.Suspect = s
+		p.measure(f.site)
+		if (p.reported == 0 || size >= 2*p.reported) && w.report != nil {
+			p.reported = size
+			w.report(p.Suspect)
 		}
 	}
-	maps.DeleteFunc(w.reported, func(key string, _ int) bool {
-		key, ok := strings.CutPrefix(key, kind+"\n")
-		return ok && d.sites[key] == nil
-	})
-	return all
+	for key, p := range w.suspects {
+		siteKey, ok := strings.CutPrefix(key, kind+"\n")
+		if !ok || p.Kind != kind {
+			continue
+		}
+		s := d.sites[siteKey]
+		if s == nil {
+			delete(w.suspects, key)
+			continue
+		}
+		size := p.measure(s)
+		if size > p.top {
+			p.top, p.grew = size, w.windows
+		}
+		// Cleared: a third has gone after all, or it has long stopped.
+		if size < p.top*2/3 || w.windows-p.grew > forgetAfter {
+			delete(w.suspects, key)
+		}
+	}
+}
+
+// measure takes the present size of the site.
+func (p *present) measure(s *site) float64 {
+	size := s.size[len(s.size)-1]
+	if p.Kind == "heap" {
+		p.Count, p.Bytes = int(s.count), int64(size)
+	} else {
+		p.Count = int(size)
+	}
+	return size
 }
 
 // hourly returns how many windows an hour has, by the mean of those so far.
@@ -186,10 +351,38 @@ func hourly(elapsed time.Duration, windows int) float64 {
 	return float64(windows-1) / elapsed.Hours()
 }
 
+// next returns the command to type next, for a program whose admin address is
+// the usual one.
+func next(s Suspect) string {
+	const admin = "http://localhost:9464/debug/pprof/"
+	fn := regexp.QuoteMeta(s.Site.Function)
+	switch s.Kind {
+	case "goroutine":
+		return "curl -s '" + admin + "goroutine?debug=2' | grep -F -B3 -A8 '" + s.Site.Function + "('"
+	case "heap":
+		return "go tool pprof -sample_index=inuse_space -peek '^" + fn + "$' " + admin + "heap"
+	}
+	return "ls -l /proc/$(pidof NAME)/fd"
+}
+
 func stackText(frames []frame) string {
 	var b strings.Builder
 	for _, f := range frames {
 		fmt.Fprintf(&b, "%s\n\t%s\n", plainName(f.fn), f.position())
 	}
 	return b.String()
+}
+
+// growing reports whether there is a group that may turn out to leak, so that
+// it is worth knowing its members.
+func (d *detector) growing() bool {
+	for s := range maps.Values(d.sites) {
+		if n := len(s.low); !s.wide && n > oldAge && s.low[n-1] >= 3 {
+			row := s.low[max(n-8, 0):]
+			if s.low[n-1] > row[0] && falls(row) == 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
