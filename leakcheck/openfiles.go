@@ -90,7 +90,9 @@ func (o *openFiles) readWhenDue() {
 		return
 	}
 	o.err = o.read()
-	o.next = begin.Add(time.Since(begin) * readingShare)
+	if cost := time.Since(begin); cost > freeCost {
+		o.next = begin.Add(cost * readingShare)
+	}
 }
 
 func (o *openFiles) read() error {

@@ -68,7 +68,7 @@ func (h *holder) run(windows int, step func(*holder)) (s Suspect, at int) {
 			if err != nil {
 				h.t.Fatal(err)
 			}
-			for _, f := range judges[i].observe(memberGroups(sources[i].Kind, h.own(sources[i].Kind, open))) {
+			for _, f := range judges[i].observe(readingOf(memberGroups(sources[i].Kind, h.own(sources[i].Kind, open)))) {
 				s = f.site.about(f.site.oldest)
 				s.Count = len(f.site.born)
 				return s, h.window

@@ -58,7 +58,7 @@ func (p *program) run(windows, eachEvery int, step func(p *program)) (window int
 			}
 		}
 		p.alive = kept
-		r := readingOf(p.alive)
+		r := readingOf(goroutineGroups(p.alive))
 		r.ended = 100 // there is always something that ends
 		if eachEvery == 0 || p.now%eachEvery != 0 {
 			r.each = false
@@ -75,8 +75,9 @@ func (p *program) run(windows, eachEvery int, step func(p *program)) (window int
 	return -1, ""
 }
 
-func readingOf(gs []*goroutine) reading {
-	return reading{at: time.Now(), groups: goroutineGroups(gs), each: true, rate: math.NaN(), inFlight: math.NaN(), ended: math.NaN(), live: math.NaN()}
+// readingOf returns a reading that knows nothing but the groups.
+func readingOf(groups map[string]*tally) reading {
+	return reading{at: time.Now(), groups: groups, each: true, rate: math.NaN(), inFlight: math.NaN(), ended: math.NaN(), live: math.NaN()}
 }
 
 // traffic is what all programs do beside.
@@ -294,7 +295,7 @@ func TestDetectorForgetsSitesThatEnd(t *testing.T) {
 		for i, g := range p.alive {
 			g.creator.fn += fmt.Sprint(i) // a site each
 		}
-		d.observe(readingOf(p.alive))
+		d.observe(readingOf(goroutineGroups(p.alive)))
 		if len(d.sites) > maxSites {
 			t.Fatalf("remembers %d sites", len(d.sites))
 		}
