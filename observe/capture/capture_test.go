@@ -1,0 +1,654 @@
+package capture
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
+	"runtime/trace"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func open(t *testing.T, c Config) *Store {
+	t.Helper()
+	if c.Dir == "" {
+		c.Dir = filepath.Join(t.TempDir(), "captures")
+	}
+	if c.CPUProfile == 0 {
+		c.CPUProfile = -1
+	}
+	s, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.crash.end(); s.recorder.stop() })
+	return s
+}
+
+func list(t *testing.T, s *Store) []Bundle {
+	t.Helper()
+	all, err := s.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func text(s string) func(context.Context, io.Writer) error {
+	return func(_ context.Context, w io.Writer) error { _, err := io.WriteString(w, s); return err }
+}
+
+func TestBundleHoldsTheMoment(t *testing.T) {
+	s := open(t, Config{
+		CPUProfile: 50 * time.Millisecond,
+		About:      About{Service: "shop", Version: "1.2", Config: "abc"},
+		Parts: []Part{
+			{"doctor.txt", text("fine")},
+			{"leaks.txt", func(context.Context, io.Writer) error { return errors.New("unknown") }},
+			{"metrics.txt", func(context.Context, io.Writer) error { panic("no") }},
+		},
+	})
+	if err := s.Arm("the test wants it", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if why, until, ok := s.Armed(); !ok || why != "the test wants it" || time.Until(until) < 50*time.Second {
+		t.Errorf("Armed() = %q, %v, %v", why, until, ok)
+	}
+	trace.WithRegion(t.Context(), "a slow request", func() { time.Sleep(10 * time.Millisecond) })
+	made, err := s.Capture(t.Context(), Reason{Kind: "slow/request..", Detail: "took long", Route: "GET /", TraceID: "4bf9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := list(t, s)
+	if len(all) != 1 || all[0].Name != made.Name || !strings.Contains(made.Name, "-slow_request..-") {
+		t.Fatalf("made %q, listed %v", made.Name, all)
+	}
+	b := all[0]
+	if b.Schema != 1 || b.Service != "shop" || b.Version != "1.2" || b.Config != "abc" || b.Kind != "slow/request.." || b.Route != "GET /" || b.TraceID != "4bf9" || b.PID != os.Getpid() || b.Seconds <= 0 || b.Bytes == 0 {
+		t.Errorf("manifest: %+v", b)
+	}
+	missing := map[string]string{}
+	for _, f := range b.Files {
+		if f.Missing != "" {
+			missing[f.Name] = f.Missing
+			continue
+		}
+		info, err := os.Stat(filepath.Join(b.Dir, f.Name))
+		if err != nil || info.Size() != f.Bytes || f.Bytes == 0 {
+			t.Errorf("%s: %v, %d bytes", f.Name, err, f.Bytes)
+		}
+		if strings.HasSuffix(f.Name, ".pprof") {
+			gz, err := os.ReadFile(filepath.Join(b.Dir, f.Name))
+			if err != nil || !bytes.HasPrefix(gz, []byte{0x1f, 0x8b}) {
+				t.Errorf("%s is no profile", f.Name)
+			}
+		}
+	}
+	if len(missing) != 2 || missing["leaks.txt"] != "unknown" || missing["metrics.txt"] != "panic: no" {
+		t.Errorf("missing: %v", missing)
+	}
+	for _, want := range []string{"trace.out", "goroutine.pprof", "doctor.txt", "heap.pprof", "mutex.pprof", "block.pprof", "cpu.pprof"} {
+		if !slices.ContainsFunc(b.Files, func(f File) bool { return f.Name == want && f.Missing == "" }) {
+			t.Errorf("no %s", want)
+		}
+	}
+	recording, _ := os.ReadFile(filepath.Join(b.Dir, "trace.out"))
+	if !bytes.Contains(recording, []byte("a slow request")) {
+		t.Error("the region is not in trace.out")
+	}
+	if slices.Contains(names(t, b.Dir), "lock") {
+		t.Errorf("the lock is left: %v", names(t, b.Dir))
+	}
+}
+
+func names(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestTarHoldsTheBundle(t *testing.T) {
+	s := open(t, Config{Parts: []Part{{"doctor.txt", text("fine")}}})
+	b, err := s.Capture(t.Context(), Reason{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	if err := s.WriteTar(&buf, b.Name); err != nil {
+		t.Fatal(err)
+	}
+	unzip, err := gzip.NewReader(&buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for r := tar.NewReader(unzip); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[h.Name] = string(text)
+	}
+	if len(got) != 6 || got[b.Name+"/doctor.txt"] != "fine" || !strings.Contains(got[b.Name+"/manifest.json"], b.Name) {
+		t.Errorf("%d files: %q", len(got), got[b.Name+"/doctor.txt"])
+	}
+	f, err := s.File(b.Name, "doctor.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if err := s.Remove(b.Name); err != nil || len(list(t, s)) != 0 {
+		t.Errorf("Remove: %v, %d left", err, len(list(t, s)))
+	}
+}
+
+// Names come from the address bar.
+func FuzzNamesStayInTheDirectory(f *testing.F) {
+	dir := f.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "secret"), 0o700); err != nil {
+		f.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "secret", manifestName), []byte(`{"schema":1,"files":[{"name":"../../x"}]}`), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	s, err := Open(Config{Dir: filepath.Join(dir, "captures"), CPUProfile: -1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(s.crash.end)
+	b, err := s.Capture(f.Context(), Reason{Kind: "fuzz"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, n := range []string{"", ".", "..", "../secret", "..\\secret", b.Name + "/../../secret", "/etc", "captures\x00", "manifest.json", b.Name, strings.Repeat("a", 300)} {
+		f.Add(n, "manifest.json")
+		f.Add(b.Name, n)
+	}
+	f.Fuzz(func(t *testing.T, bundle, file string) {
+		if err := s.WriteTar(io.Discard, bundle); err == nil && bundle != b.Name {
+			t.Errorf("WriteTar(%q) found a bundle", bundle)
+		}
+		open, err := s.File(bundle, file)
+		if err == nil {
+			defer open.Close()
+			if filepath.Dir(open.Name()) != b.Dir {
+				t.Errorf("File(%q, %q) opened %s", bundle, file, open.Name())
+			}
+		} else if !errors.Is(err, ErrUnknown) {
+			t.Errorf("File(%q, %q): %v", bundle, file, err)
+		}
+		if n := fileName(file); n != fileName(n) || strings.ContainsAny(n, `/\`) || strings.HasPrefix(n, ".") {
+			t.Errorf("fileName(%q) = %q", file, n)
+		}
+	})
+}
+
+func TestTriggersAreRare(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		made := 0
+		s, err := Open(Config{Dir: dir, CPUProfile: -1, PerDay: 3, Report: func(_ Bundle, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			made++
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { s.Run(ctx); close(done) }()
+		storm := func() (heard int) {
+			for range 1000 {
+				if s.Trigger(Reason{Kind: "slow_request"}) {
+					heard++
+				}
+				synctest.Wait()
+			}
+			return heard
+		}
+		for i, step := range []struct {
+			wait  time.Duration
+			heard int
+		}{
+			{0, 1},
+			{10*time.Minute - time.Second, 0}, // the cool-down
+			{time.Second, 1},
+			{time.Hour, 1},
+			{time.Hour, 0},       // the day's cap
+			{23 * time.Hour, 1},  // the first is a day old
+			{9 * time.Minute, 0}, // but the cool-down holds
+		} {
+			time.Sleep(step.wait)
+			if ready := s.Ready(); ready != (step.heard > 0) {
+				t.Errorf("step %d: Ready() = %v", i, ready)
+			}
+			if heard := storm(); heard != step.heard {
+				t.Errorf("step %d: %d of 1000 triggers heard, want %d", i, heard, step.heard)
+			}
+		}
+		if made != 4 {
+			t.Errorf("%d bundles made, want 4", made)
+		}
+		if _, err := s.Capture(ctx, Reason{}); err != nil {
+			t.Errorf("somebody's wish inside the cool-down: %v", err)
+		}
+		cancel()
+		<-done
+	})
+}
+
+func TestOneBundleAtATime(t *testing.T) {
+	inside, release := make(chan bool), make(chan bool)
+	s := open(t, Config{Parts: []Part{{"slow.txt", func(context.Context, io.Writer) error { inside <- true; <-release; return nil }}}})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := s.Capture(context.Background(), Reason{}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-inside
+	if _, err := s.Capture(t.Context(), Reason{}); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second Capture: %v", err)
+	}
+	if s.Ready() || s.Trigger(Reason{}) {
+		t.Error("a trigger was heard meanwhile")
+	}
+	release <- true
+	wg.Wait()
+}
+
+func TestDirectoryKeepsToItsBounds(t *testing.T) {
+	big := text(strings.Repeat("x", 1<<20))
+	s := open(t, Config{MaxBundles: 4, MaxBytes: 7 << 19, Parts: []Part{{"big.txt", big}}}) // 3.5 MiB
+	var last Bundle
+	for range 6 {
+		var err error
+		if last, err = s.Capture(t.Context(), Reason{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := list(t, s)
+	if len(all) != 3 || !slices.ContainsFunc(all, func(b Bundle) bool { return b.Name == last.Name }) {
+		t.Errorf("%d bundles left, want 3 with the newest", len(all))
+	}
+	s.c.MaxBytes, s.c.MaxBundles = 1<<30, 2
+	s.sweep()
+	if n := len(list(t, s)); n != 2 {
+		t.Errorf("%d bundles left, want 2", n)
+	}
+	s.c.MaxAge = time.Nanosecond
+	s.sweep()
+	if n := len(list(t, s)); n != 0 {
+		t.Errorf("%d bundles left, want none so old", n)
+	}
+}
+
+func TestTornBundlesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	torn := filepath.Join(dir, tornPrefix+"abc")
+	if err := os.Mkdir(torn, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{"lock", "heap.pprof"} {
+		if err := os.WriteFile(filepath.Join(torn, f), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Another process is at work on this one.
+	working := filepath.Join(dir, tornPrefix+"xyz")
+	if err := os.Mkdir(working, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(working, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := lock(f); err != nil {
+		t.Skip(err)
+	}
+	// And this is somebody's own.
+	own := filepath.Join(dir, "notes")
+	if err := os.Mkdir(own, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Config{Dir: dir})
+	if _, err := os.Stat(torn); !gone(err) {
+		t.Error("the torn bundle is left")
+	}
+	for _, d := range []string{working, own} {
+		if _, err := os.Stat(d); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(list(t, s)); n != 0 {
+		t.Errorf("%d bundles listed", n)
+	}
+}
+
+func TestDirectoryThatFails(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Config{Dir: filepath.Join(file, "captures")}); err == nil {
+		t.Error("a directory below a file was opened")
+	}
+
+	var reported []error
+	s := open(t, Config{Report: func(_ Bundle, err error) { reported = append(reported, err) }})
+	if err := os.RemoveAll(s.c.Dir); err != nil { // deleted under us
+		t.Fatal(err)
+	}
+	if n := len(list(t, s)); n != 0 {
+		t.Errorf("%d bundles in a directory that is gone", n)
+	}
+	if _, err := s.Capture(t.Context(), Reason{}); err != nil || len(list(t, s)) != 1 {
+		t.Errorf("the directory was not made again: %v", err)
+	}
+
+	// A full disk: what was written is given up, nothing else.
+	s.c.Parts = []Part{{"big.txt", func(_ context.Context, w io.Writer) error {
+		w.(*counted).w = full{}
+		_, err := io.WriteString(w, "x")
+		return err
+	}}}
+	if _, err := s.Capture(t.Context(), Reason{}); !errors.Is(err, errFull) {
+		t.Errorf("a full disk: %v", err)
+	}
+	if got := names(t, s.c.Dir); len(got) != 1 {
+		t.Errorf("left behind: %v", got)
+	}
+	if len(reported) != 2 || reported[0] != nil || !errors.Is(reported[1], errFull) {
+		t.Errorf("reported: %v", reported)
+	}
+}
+
+var errFull = errors.New("no space left on device")
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestStarvedTakesWhatIsThere(t *testing.T) {
+	s := open(t, Config{CPUProfile: time.Minute, Starved: func() bool { return true }, Parts: []Part{{"doctor.txt", text("cpu")}}})
+	if err := s.Arm("early", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Capture(t.Context(), Reason{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range b.Files {
+		if there := f.Name == "trace.out" || f.Name == "doctor.txt"; there != (f.Missing == "") {
+			t.Errorf("%s: %q", f.Name, f.Missing)
+		}
+	}
+}
+
+func TestCPUProfileOfSomebodyElse(t *testing.T) {
+	if err := pprof.StartCPUProfile(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	defer pprof.StopCPUProfile()
+	s := open(t, Config{CPUProfile: time.Second})
+	b, err := s.Capture(t.Context(), Reason{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(b.Files, func(f File) bool { return f.Name == "cpu.pprof" })
+	if i < 0 || !strings.Contains(b.Files[i].Missing, "somebody else") {
+		t.Errorf("%+v", b.Files)
+	}
+}
+
+func TestRecorderOfSomebodyElse(t *testing.T) {
+	f := trace.NewFlightRecorder(trace.FlightRecorderConfig{})
+	if err := f.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer f.Stop()
+	s := open(t, Config{})
+	if err := s.Arm("early", time.Minute); err == nil {
+		t.Error("two flight recorders")
+	}
+	if _, _, armed := s.Armed(); armed {
+		t.Error("armed")
+	}
+}
+
+// Somebody's execution trace and the recorder live side by side.
+func TestRecorderBesideATrace(t *testing.T) {
+	s := open(t, Config{})
+	if err := s.Arm("early", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := trace.Start(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Capture(t.Context(), Reason{})
+	trace.Stop()
+	if err != nil || b.Files[0].Name != "trace.out" || b.Files[0].Missing != "" {
+		t.Errorf("%v, %+v", err, b.Files)
+	}
+	if _, err = s.Capture(t.Context(), Reason{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRecorderIsArmedForATenthOfTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// The runtime's own goroutines do not live in a bubble.
+		r := recorder{start: func() (flight, error) { return fakeFlight{}, nil }}
+		defer r.stop()
+		armed, began := time.Duration(0), time.Now()
+		for time.Since(began) < 100*time.Hour {
+			before := time.Now()
+			if r.arm("always", time.Hour) != nil {
+				time.Sleep(time.Minute)
+				continue
+			}
+			for r.armed() {
+				time.Sleep(time.Second)
+			}
+			armed += time.Since(before)
+		}
+		if share := armed.Hours() / 100; share < 0.08 || share > 0.11 {
+			t.Errorf("armed for %.3f of the time", share)
+		}
+		if err := r.arm("asked for", -1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(24 * time.Hour)
+		if !r.armed() {
+			t.Error("a recorder that is armed for good has ended")
+		}
+		r.disarm(time.Time{})
+		if r.armed() {
+			t.Error("still armed")
+		}
+		// A second arming prolongs the first, and the first one's end does not end it.
+		for _, d := range []time.Duration{3 * time.Second, 10 * time.Second, 5 * time.Second} {
+			if err := r.arm("again", d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if !r.armed() {
+			t.Error("disarmed too early")
+		}
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		if r.armed() {
+			t.Error("not disarmed")
+		}
+	})
+}
+
+type fakeFlight struct{}
+
+func (fakeFlight) WriteTo(io.Writer) (int64, error) { return 0, nil }
+func (fakeFlight) Stop()                            {}
+
+func TestConfigErrorsNameTheirFields(t *testing.T) {
+	_, err := Open(Config{
+		MaxBundles: -1, MaxBytes: -1, MaxAge: -1, CPUProfile: time.Hour, CoolDown: -1, PerDay: -1,
+		Parts: []Part{{"../x", text("")}, {"nil.txt", nil}, {manifestName, text("")}},
+	})
+	for _, field := range []string{"Dir", "MaxBundles", "MaxBytes", "MaxAge", "CPUProfile", "CoolDown", "PerDay", `Parts: 0: "../x"`, "Parts: nil.txt", `Parts: 2: "manifest.json"`} {
+		if err == nil || !strings.Contains(err.Error(), "Config."+field) {
+			t.Errorf("%s is not named: %v", field, err)
+		}
+	}
+}
+
+func TestNilStoreIsOff(t *testing.T) {
+	var s *Store
+	s.Run(t.Context())
+	s.Disarm()
+	if s.Trigger(Reason{}) || s.Ready() || s.Arm("", time.Second) != nil {
+		t.Error("a nil Store does something")
+	}
+	if _, err := s.Capture(t.Context(), Reason{}); err == nil {
+		t.Error("a nil Store made a bundle")
+	}
+	if _, err := s.File("a", "b"); !errors.Is(err, ErrUnknown) {
+		t.Error(err)
+	}
+	if all, err := s.List(); all != nil || err != nil {
+		t.Error(all, err)
+	}
+}
+
+func TestUploadGetsTheBundle(t *testing.T) {
+	var got Bundle
+	var told []error
+	s := open(t, Config{
+		Upload: func(_ context.Context, b Bundle) error { got = b; panic("no bucket") },
+		Report: func(_ Bundle, err error) { told = append(told, err) },
+	})
+	b, err := s.Capture(t.Context(), Reason{})
+	if err != nil || got.Name != b.Name {
+		t.Errorf("uploaded %q, made %q: %v", got.Name, b.Name, err)
+	}
+	if len(told) != 2 || told[0] == nil || !strings.Contains(told[0].Error(), "no bucket") || told[1] != nil {
+		t.Errorf("reported %v", told)
+	}
+}
+
+// What a process says when it dies is a bundle of the next one.
+func TestCrashIsCaptured(t *testing.T) {
+	if dir := os.Getenv("CAPTURE_CRASH_DIR"); dir != "" {
+		s, err := Open(Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go s.Run(t.Context())
+		go func() {
+			if os.Getenv("CAPTURE_KILL") != "" {
+				p, _ := os.FindProcess(os.Getpid())
+				p.Kill()
+			}
+			panic("the last words")
+		}()
+		select {}
+	}
+	dir := t.TempDir()
+	for range 2 {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestCrashIsCaptured$")
+		cmd.Env = append(os.Environ(), "CAPTURE_CRASH_DIR="+dir)
+		if out, err := cmd.CombinedOutput(); err == nil || !bytes.Contains(out, []byte("the last words")) {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestCrashIsCaptured$")
+	cmd.Env = append(os.Environ(), "CAPTURE_CRASH_DIR="+dir, "CAPTURE_KILL=1")
+	_ = cmd.Run() // leaves an empty file
+	s := open(t, Config{Dir: dir})
+	all := list(t, s)
+	if len(all) != 2 {
+		t.Fatalf("%d bundles, want the two crashes", len(all))
+	}
+	for _, b := range all {
+		words, err := os.ReadFile(filepath.Join(b.Dir, "crash.txt"))
+		if err != nil || !bytes.Contains(words, []byte("panic: the last words")) || !bytes.Contains(words, []byte("capture_test.go")) || b.Kind != "crash" {
+			t.Errorf("%v %q: %.200s", err, b.Kind, words)
+		}
+	}
+	s.crash.end()
+	if left := slices.DeleteFunc(names(t, dir), func(n string) bool { return !strings.HasPrefix(n, ".") }); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestProcessesShareADirectory(t *testing.T) {
+	dir := t.TempDir()
+	stores := []*Store{open(t, Config{Dir: dir, MaxBundles: 5}), open(t, Config{Dir: dir, MaxBundles: 5})}
+	var wg sync.WaitGroup
+	for _, s := range stores {
+		wg.Go(func() {
+			for range 10 {
+				if b, err := s.Capture(context.Background(), Reason{Kind: "shared"}); err != nil && !gone(err) { // swept by the other at once
+					t.Errorf("%v: %v", b.Name, err)
+				}
+				if _, err := s.List(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(list(t, stores[0])); n != 5 {
+		t.Errorf("%d bundles, want 5", n)
+	}
+}
+
+func TestManifestIsDocumented(t *testing.T) {
+	s := open(t, Config{})
+	b, err := s.Capture(t.Context(), Reason{Kind: "manual", Detail: "a wish", Route: "GET /", TraceID: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.File(b.Name, "manifest.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var m map[string]any
+	if err := json.NewDecoder(f).Decode(&m); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"schema", "name", "time", "kind", "detail", "route", "trace_id", "go", "os", "host", "pid", "files", "seconds"} {
+		if m[key] == nil {
+			t.Errorf("manifest.json has no %q: %v", key, m)
+		}
+	}
+}

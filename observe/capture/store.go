@@ -1,0 +1,307 @@
+package capture
+
+import (
+	"archive/tar"
+	"cmp"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ErrBusy is returned while another bundle is being made.
+var ErrBusy = errors.New("capture: another bundle is being made")
+
+// ErrUnknown is returned for the name of no bundle.
+var ErrUnknown = errors.New("capture: no such bundle")
+
+// A Store makes bundles and keeps them. A nil Store makes none.
+type Store struct {
+	c        Config
+	recorder recorder
+	crash    crash
+	asked    chan asked
+	busy     chan struct{} // holds one: the bundle that is being made
+
+	mu        sync.Mutex
+	triggered []time.Time // within the last day, cool-down and cap go by them
+}
+
+type asked struct {
+	at     time.Time
+	reason Reason
+}
+
+// Open returns a Store of the bundles in c.Dir. It removes what a process that
+// was killed left half-made there, makes a bundle of what one that crashed has
+// said last (Kind "crash"), and notes the last words of this process. The error
+// tells each field of c that is wrong, or why the directory cannot be used.
+func Open(c Config) (*Store, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	s := &Store{c: c, asked: make(chan asked, 1), busy: make(chan struct{}, 1)}
+	s.recorder.start = startFlight(c.RecorderBytes)
+	if err := s.tidy(); err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	s.lastWords()
+	if err := s.crash.begin(c.Dir); err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	s.sweep()
+	return s, nil
+}
+
+// Run makes the bundles that are triggered until ctx ends, and then stops the
+// flight recorder and the note of last words. It is called once.
+func (s *Store) Run(ctx context.Context) {
+	if s == nil {
+		return
+	}
+	defer s.crash.end()
+	defer s.recorder.stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case a := <-s.asked:
+			select {
+			case s.busy <- struct{}{}:
+				s.make(ctx, a)
+				<-s.busy
+			default: // Capture was faster, with a bundle of the same moment
+			}
+		}
+	}
+}
+
+// Trigger asks Run for a bundle and tells whether there will be one: not within
+// the cool-down or beyond the day's cap, nor while another is being made. It
+// never blocks.
+func (s *Store) Trigger(r Reason) bool {
+	if s == nil || len(s.busy) > 0 {
+		return false
+	}
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.mayAt(now) {
+		return false
+	}
+	select {
+	case s.asked <- asked{now, r}:
+		s.triggered = append(s.triggered, now)
+		return true
+	default:
+		return false
+	}
+}
+
+// Ready tells whether a Trigger would be heard now.
+func (s *Store) Ready() bool {
+	if s == nil || len(s.busy) > 0 || len(s.asked) > 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mayAt(time.Now())
+}
+
+// mayAt goes by the monotonic clock: a wall clock that is set back or forward
+// neither opens nor closes the gate.
+func (s *Store) mayAt(now time.Time) bool {
+	s.triggered = slices.DeleteFunc(s.triggered, func(t time.Time) bool { return now.Sub(t) >= 24*time.Hour })
+	n := len(s.triggered)
+	return n < s.c.PerDay && (n == 0 || now.Sub(s.triggered[n-1]) >= s.c.CoolDown)
+}
+
+// Capture makes a bundle now and returns it; it takes as long as the CPU
+// profile. When ctx ends, the profile does, and what was taken until then is
+// kept. It returns ErrBusy while another bundle is being made.
+func (s *Store) Capture(ctx context.Context, r Reason) (Bundle, error) {
+	if s == nil {
+		return Bundle{}, errors.New("capture: off")
+	}
+	select {
+	case s.busy <- struct{}{}:
+	default:
+		return Bundle{}, ErrBusy
+	}
+	defer func() { <-s.busy }()
+	return s.make(ctx, asked{time.Now(), r})
+}
+
+// List returns the bundles of the directory, the newest first.
+func (s *Store) List() ([]Bundle, error) {
+	if s == nil {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(s.c.Dir)
+	if err != nil {
+		if gone(err) { // deleted under us: the next bundle makes it again
+			return nil, nil
+		}
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	var all []Bundle
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			if b, err := readBundle(filepath.Join(s.c.Dir, e.Name())); err == nil {
+				all = append(all, b)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Bundle) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(b.Name, a.Name)) })
+	return all, nil
+}
+
+// find returns the bundle of a name, which may come from anywhere.
+func (s *Store) find(name string) (Bundle, error) {
+	if s == nil || name == "" || name != fileName(name) {
+		return Bundle{}, ErrUnknown
+	}
+	b, err := readBundle(filepath.Join(s.c.Dir, name))
+	if err != nil {
+		return Bundle{}, ErrUnknown
+	}
+	return b, nil
+}
+
+// File opens a file of a bundle; names are those of [Bundle.Name] and
+// [File.Name], or manifest.json. It returns ErrUnknown for any other.
+func (s *Store) File(bundle, name string) (*os.File, error) {
+	b, err := s.find(bundle)
+	if err != nil {
+		return nil, err
+	}
+	if name != manifestName && !slices.ContainsFunc(b.Files, func(f File) bool { return f.Name == name && f.Missing == "" }) || name != fileName(name) {
+		return nil, ErrUnknown
+	}
+	f, err := os.Open(filepath.Join(b.Dir, name))
+	if gone(err) {
+		return nil, ErrUnknown
+	}
+	return f, err
+}
+
+// WriteTar writes a bundle to w as a .tar.gz, one directory with its files. It
+// returns ErrUnknown, with nothing written, when there is no such bundle.
+func (s *Store) WriteTar(w io.Writer, name string) error {
+	b, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	zip, err := gzip.NewWriterLevel(w, gzip.BestSpeed) // profiles are compressed already
+	if err != nil {
+		return err
+	}
+	out := tar.NewWriter(zip)
+	names := []string{manifestName}
+	for _, f := range b.Files {
+		if f.Missing == "" && f.Name == fileName(f.Name) {
+			names = append(names, f.Name)
+		}
+	}
+	for _, n := range names {
+		if err := addFile(out, b, n); err != nil {
+			return fmt.Errorf("capture: %s: %w", name, err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return zip.Close()
+}
+
+func addFile(out *tar.Writer, b Bundle, name string) error {
+	f, err := os.Open(filepath.Join(b.Dir, name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := out.WriteHeader(&tar.Header{Name: b.Name + "/" + name, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(out, f)
+	return err
+}
+
+// Remove deletes a bundle.
+func (s *Store) Remove(name string) error {
+	b, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(b.Dir); err != nil {
+		return fmt.Errorf("capture: %w", err)
+	}
+	return nil
+}
+
+// tidy removes what others left half-made. What is still being made is locked.
+func (s *Store) tidy() error {
+	entries, err := os.ReadDir(s.c.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), tornPrefix) && abandoned(filepath.Join(s.c.Dir, e.Name()), "lock") {
+			os.RemoveAll(filepath.Join(s.c.Dir, e.Name()))
+		}
+	}
+	return nil
+}
+
+// abandoned tells whether the process that made dir is gone: it can be locked,
+// or, where nothing can, it was not touched for a quarter of an hour.
+func abandoned(dir, lockName string) bool {
+	info, err := os.Lstat(dir)
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if err != nil { // killed before it had a lock, or about to rename
+		return time.Since(info.ModTime()).Abs() > time.Minute
+	}
+	defer f.Close()
+	switch err := lock(f); {
+	case err == nil:
+		return true
+	case errors.Is(err, errors.ErrUnsupported):
+		return time.Since(info.ModTime()).Abs() > 15*time.Minute
+	default:
+		return false
+	}
+}
+
+// sweep removes the oldest bundles until the directory keeps to its bounds.
+func (s *Store) sweep() {
+	all, err := s.List()
+	if err != nil {
+		return
+	}
+	var bytes int64
+	for i, b := range all {
+		bytes += b.Bytes
+		if i >= s.c.MaxBundles || i > 0 && bytes > s.c.MaxBytes || time.Since(b.Time) > s.c.MaxAge {
+			os.RemoveAll(b.Dir)
+			bytes -= b.Bytes
+		}
+	}
+}
