@@ -44,6 +44,9 @@ func (t *Telemetry) Admin() http.Handler {
 	return t.admin
 }
 
+// sameOrigin keeps pages of other sites from changing anything here.
+var sameOrigin = http.NewCrossOriginProtection()
+
 type page struct{ Path, About string }
 
 func (t *Telemetry) adminMux() http.Handler {
@@ -61,6 +64,8 @@ func (t *Telemetry) adminMux() http.Handler {
 	mux.HandleFunc("GET /readyz/{name}", t.health.serveReady)
 	mux.Handle("GET /{$}", local(http.HandlerFunc(t.index)))
 	mux.Handle("GET /debug/traces", local(http.HandlerFunc(t.traces)))
+	mux.Handle("/debug/captures", local(sameOrigin.Handler(http.HandlerFunc(t.captures.serve))))
+	mux.Handle("GET /debug/captures/{name...}", local(http.HandlerFunc(t.captures.serveFile)))
 	mux.Handle("GET /debug/pprof/{$}", local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		render(w, "profiles", pageData{Title: "Profiles of " + t.config.Service, Pages: profiles.names()})
 	})))
@@ -157,6 +162,7 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			{"/livez", "alive: the process answers"},
 			{"/readyz", "ready: one line a check"},
 			{"/debug/traces", "the slowest and the last failed requests of each route, as waterfalls"},
+			{"/debug/captures", "evidence of bad moments: flight recordings, profiles, traces; POST makes one"},
 			{"/debug/pprof/", "profiles and execution traces"},
 		},
 		Routes:  t.server.table(),

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/loadline-go/loadline/observe/capture"
 	"github.com/loadline-go/loadline/runtimemetrics"
 	"github.com/loadline-go/loadline/tracing"
 )
@@ -89,6 +90,14 @@ type Config struct {
 	// name tracecontext and baggage, and another is an error.
 	// Default: nothing is sent anywhere. Variables: OTEL_TRACES_*, OTEL_EXPORTER_OTLP_*, OTEL_BSP_*.
 	Tracing tracing.Config
+
+	// Captures says where the evidence of bad moments is kept and how much of
+	// it: see capture.Config. A slow request, memory near its limit, and
+	// Telemetry.Capture make a bundle there; a crash leaves one to the next
+	// start. Dir is Off for none. Captures.About, Captures.Starved and
+	// Captures.Parts are added to what observe has itself.
+	// Default: <user's cache>/loadline/<Service>. Variable: none.
+	Captures capture.Config
 
 	// Redact names further secrets: attributes of log records and parameters of
 	// URLs, in any case, whose values never leave the process.

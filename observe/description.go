@@ -195,6 +195,15 @@ var (
 		Name: "observe_traces_evicted_total", Kind: runtimemetrics.Counter, Unit: "{trace}",
 		Help: "Traces that gave up their waiting spans because too many were live.",
 	}
+	capturesMade = Description{
+		Name: "observe_captures_total", Kind: runtimemetrics.Counter, Unit: "{capture}",
+		Help:   "Bundles of evidence made, by what asked for them: slow_request, memory, manual.",
+		Labels: []string{"reason"},
+	}
+	capturesFailed = Description{
+		Name: "observe_captures_failed_total", Kind: runtimemetrics.Counter, Unit: "{capture}",
+		Help: "Bundles of evidence that could not be written or uploaded.",
+	}
 	dropped = Description{
 		Name: "observe_dropped_total", Kind: runtimemetrics.Counter, Unit: "{item}",
 		Help:   "Telemetry that was produced and could not be delivered, by signal and reason.",
@@ -238,6 +247,6 @@ func own() []Description {
 		logRecords, ready, checkUp, checkDuration,
 		spanQueueSize, spanQueueCapacity, spansProcessed, spansExported,
 		tracesLive, tracesKeptLate, tracesOverBudget, tracesEvicted,
-		dropped, seriesOverflow, buildInfo,
+		capturesMade, capturesFailed, dropped, seriesOverflow, buildInfo,
 	}
 }

@@ -298,9 +298,12 @@ func (h *health) report(results []checkResult, ok bool) readyReport {
 	return report
 }
 
-// wantsJSON tells whether the client names JSON among what it accepts; the
-// plain lines are for all others, such as curl with its */*.
+// wantsJSON tells whether the client names JSON among what it accepts, or says
+// ?format=json; the plain lines are for all others, such as curl with its */*.
 func wantsJSON(r *http.Request) bool {
+	if r.URL.RawQuery != "" && r.URL.Query().Get("format") == "json" {
+		return true
+	}
 	for _, accept := range r.Header["Accept"] {
 		for media := range strings.SplitSeq(accept, ",") {
 			media, _, _ = strings.Cut(media, ";")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -15,7 +16,21 @@ import (
 	"github.com/loadline-go/loadline/leakcheck"
 )
 
-func TestMain(m *testing.M) { leakcheck.VerifyMain(m) }
+func TestMain(m *testing.M) { leakcheck.VerifyMain(elsewhere{m}) }
+
+// elsewhere runs the tests with a cache directory of their own: captures are
+// kept there.
+type elsewhere struct{ *testing.M }
+
+func (e elsewhere) Run() int {
+	dir, err := os.MkdirTemp("", "loadline-observe-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	os.Setenv("XDG_CACHE_HOME", dir)
+	return e.M.Run()
+}
 
 // start observes the test's own process until the test ends. Tests that use it
 // do not run in parallel: there is one Telemetry a process.

@@ -48,6 +48,7 @@ type Telemetry struct {
 	logCounts        *logCounts
 	logExport        *logExport // nil: not asked for
 	flushMetrics     func(context.Context) error
+	captures         *captures
 	secrets          map[string]bool
 	losses           *losses
 	quiet            onceAMinute
@@ -130,9 +131,11 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	t.databaseDuration = t.metrics.histogram(dbDuration)
 	t.dependencies = newDependencies(t)
 	t.provider.OnEnd(t.dependencies.ended)
+	t.captures = newCaptures(t)
+	t.provider.OnSlow(t.captures.slow)
 	t.pools = newPools()
 	t.logCounts = newLogCounts(t.metrics)
-	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval, MemoryLimitShare: config.MemoryLimitShare}
+	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval, MemoryLimitShare: config.MemoryLimitShare, OnSample: t.captures.sample}
 	build, _ := t.metrics.gauge(buildInfo).with(config.Service, config.Version, runtime.Version())
 	build.Set(1)
 	t.metrics.registry.MustRegister(
@@ -151,6 +154,10 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		}
 		t.address = l.Addr().String()
 		t.begun("admin", t.serveAdmin(l))
+	}
+
+	if err := t.captures.begin(); err != nil {
+		return nil, err
 	}
 
 	sampling, stop := context.WithCancel(context.Background())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -16,13 +17,33 @@ import (
 // that accepts only that. ?route= and ?trace= choose.
 func (t *Telemetry) traces(w http.ResponseWriter, r *http.Request) {
 	route, id := r.FormValue("route"), r.FormValue("trace")
+	found := t.recentTraces(route, id)
+	open := t.provider.Open(openAge)
+	if route != "" || id != "" {
+		open = []span.OpenSpan{}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	if wantsJSON(r) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(struct {
+			Traces []span.Trace    `json:"traces"`
+			Open   []span.OpenSpan `json:"open"`
+		}{found, open})
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	printTraces(w, found, open)
+}
+
+// recentTraces returns what went wrong first, then what took longest, of one
+// route or trace if they are not empty.
+func (t *Telemetry) recentTraces(route, id string) []span.Trace {
 	found := []span.Trace{}
 	for _, trace := range t.provider.Recent() {
 		if (route == "" || trace.Route == route) && (id == "" || trace.ID == id) {
 			found = append(found, trace)
 		}
 	}
-	// What went wrong first, then what took longest.
 	slices.SortStableFunc(found, func(a, b span.Trace) int {
 		switch {
 		case a.Failed != b.Failed && a.Failed:
@@ -34,24 +55,17 @@ func (t *Telemetry) traces(w http.ResponseWriter, r *http.Request) {
 		}
 		return cmp.Compare(b.Duration, a.Duration)
 	})
-	open := t.provider.Open(openAge)
-	w.Header().Set("Cache-Control", "no-store")
-	if r.FormValue("format") == "json" || r.Header.Get("Accept") == "application/json" {
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(struct {
-			Traces []span.Trace    `json:"traces"`
-			Open   []span.OpenSpan `json:"open"`
-		}{found, open})
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	return found
+}
+
+func printTraces(w io.Writer, found []span.Trace, open []span.OpenSpan) {
 	if len(found) == 0 {
 		fmt.Fprintln(w, "no traces yet: the slowest and the last failed requests of each route appear here")
 	}
 	for _, trace := range found {
 		fmt.Fprintln(w, trace)
 	}
-	if len(open) > 0 && route == "" && id == "" {
+	if len(open) > 0 {
 		fmt.Fprintf(w, "spans that began more than %v ago and have not ended:\n", openAge)
 		for _, s := range open {
 			fmt.Fprintf(w, "  %10s  %s  in %s  trace %s\n", s.Age.Round(time.Second), oneLine(s.Name), oneLine(s.Root), s.TraceID)

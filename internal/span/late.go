@@ -37,6 +37,8 @@ type late struct {
 	mu     sync.Mutex // writers of routes, and the budget
 	rest   Pace
 
+	onSlow func(root *Span, route string, took time.Duration)
+
 	tokens float64
 	filled time.Time
 
@@ -78,6 +80,9 @@ func (l *late) judge(w *Pace, s *Span, o *Outcome) (reason string) {
 		}
 	}
 	marks := s.marks.Load()
+	if slow && l.onSlow != nil {
+		l.onSlow(s, routeOf(s, o), s.took)
+	}
 	switch {
 	case o.Panicked:
 		reason = "panic"

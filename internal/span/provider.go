@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -128,6 +129,10 @@ func New(s Settings) *Provider {
 // OnEnd has f called for every ended span without a Describer, sampled or refused, on the goroutine that ends it and before
 // the span is handed on. It must be called before the first span begins.
 func (p *Provider) OnEnd(f func(*Span)) { p.onEnd = f }
+
+// OnSlow has f called for every ended local root that was slow, as Late defines it, sampled or refused, on the goroutine that
+// ends it. It must be called before the first span begins, and f must not block.
+func (p *Provider) OnSlow(f func(root *Span, route string, took time.Duration)) { p.late.onSlow = f }
 
 // Tracer returns the tracer of an instrumentation scope. After Shutdown it returns one that does nothing.
 func (p *Provider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {

@@ -38,6 +38,11 @@ type Config struct {
 	// of 10,000 requests).
 	RecorderBytes uint64
 
+	// NoLastWords leaves debug.SetCrashOutput alone: a process that crashes then
+	// leaves no bundle. Set it when the program has a crash output of its own,
+	// which Open would replace. Default: false.
+	NoLastWords bool
+
 	// Parts are further files of each bundle, in this order.
 	Parts []Part
 

@@ -57,8 +57,10 @@ func Open(c Config) (*Store, error) {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
 	s.lastWords()
-	if err := s.crash.begin(c.Dir); err != nil {
-		return nil, fmt.Errorf("capture: %w", err)
+	if !c.NoLastWords {
+		if err := s.crash.begin(c.Dir); err != nil {
+			return nil, fmt.Errorf("capture: %w", err)
+		}
 	}
 	s.sweep()
 	return s, nil

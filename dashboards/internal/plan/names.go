@@ -88,6 +88,8 @@ const (
 
 	samplerWakeups = "observe_sampler_wakeups_total"
 	samplerBusy    = "observe_sampler_busy_seconds_total"
+	capturesMade   = "observe_captures_total"
+	capturesFailed = "observe_captures_failed_total"
 	dropped        = "observe_dropped_total"
 	overflow       = "observe_series_overflow_total"
 	spanQueue      = "otel_sdk_processor_span_queue_size"

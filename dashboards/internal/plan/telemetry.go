@@ -50,6 +50,14 @@ func (c Config) Telemetry() Dashboard {
 					Description: "Series by metric name, the 15 largest.",
 					Queries:     []Query{{Expr: `topk(15, count by (__name__) ({cluster=~"$cluster", namespace=~"$namespace", job=~"$job", instance=~"$instance"}))`, Legend: "Series", Unit: "short"}}},
 			}},
+			{Title: "Evidence", Panels: []Panel{
+				{Title: "Captures, by reason", Kind: Series, Unit: "short", Width: 16, Height: 8, Stack: true,
+					Description: "Bundles made in an hour. Each is a bad moment with its flight recording, profiles and traces: GET /debug/captures on the admin address of the instance.",
+					Queries:     []Query{{Expr: sum("increase("+s.now(capturesMade)+"[1h])", "job", "instance", "reason"), Legend: "{{instance}} {{reason}}"}}},
+				{Title: "Captures that failed", Kind: Stat, Unit: "short", Width: 8, Height: 8, Warn: 1, Page: 10,
+					Description: "In an hour: a full or read-only disk, or an upload that was refused. The log has the error.",
+					Queries:     []Query{{Expr: "sum(increase(" + s.now(capturesFailed) + "[1h])) or vector(0)"}}},
+			}},
 			{Title: "Traces", Panels: []Panel{
 				{Title: "Queue before the exporter", Kind: Series, Unit: "percentunit", Width: 8, Height: 9, Warn: 0.5, Page: 0.8,
 					Description: "How full it is. At 100 % spans are dropped: the collector is slow or gone, or the queue is too small (OTEL_BSP_MAX_QUEUE_SIZE).",
