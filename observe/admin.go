@@ -66,6 +66,8 @@ func (t *Telemetry) adminMux() http.Handler {
 	mux.Handle("GET /debug/traces", local(http.HandlerFunc(t.traces)))
 	mux.Handle("/debug/captures", local(sameOrigin.Handler(http.HandlerFunc(t.captures.serve))))
 	mux.Handle("GET /debug/captures/{name...}", local(http.HandlerFunc(t.captures.serveFile)))
+	mux.Handle("GET /debug/leaks", local(http.HandlerFunc(t.serveLeaks)))
+	mux.Handle("/debug/leaks/proof", local(&proof{profiles: profiles}))
 	mux.Handle("GET /debug/pprof/{$}", local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		render(w, "profiles", pageData{Title: "Profiles of " + t.config.Service, Pages: profiles.names()})
 	})))
@@ -163,6 +165,7 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			{"/readyz", "ready: one line a check"},
 			{"/debug/traces", "the slowest and the last failed requests of each route, as waterfalls"},
 			{"/debug/captures", "evidence of bad moments: flight recordings, profiles, traces; POST makes one"},
+			{"/debug/leaks", "what only grows: goroutines, heap, descriptors; and what could not be looked at"},
 			{"/debug/pprof/", "profiles and execution traces"},
 		},
 		Routes:  t.server.table(),

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/loadline-go/loadline/leakcheck"
 	"github.com/loadline-go/loadline/observe/capture"
 	"github.com/loadline-go/loadline/runtimemetrics"
 	"github.com/loadline-go/loadline/tracing"
@@ -98,6 +100,17 @@ type Config struct {
 	// Captures.Parts are added to what observe has itself.
 	// Default: <user's cache>/loadline/<Service>. Variable: none.
 	Captures capture.Config
+
+	// Leaks says how the service is watched for what only grows: goroutines,
+	// heap, descriptors. Suspects are logged, counted in observe_leak_suspects
+	// and shown at /debug/leaks.
+	// Default: a look a minute that stops the program for 10 ms at most, in ten
+	// minutes altogether. Variable: none.
+	Leaks leakcheck.Config
+
+	// NoLeaks turns that watch off.
+	// Default: false. Variable: none.
+	NoLeaks bool
 
 	// Redact names further secrets: attributes of log records and parameters of
 	// URLs, in any case, whose values never leave the process.
@@ -214,6 +227,13 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if err := propagators(); err != nil {
 		errs = append(errs, err)
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := leakcheck.Watch(ended, c.Leaks, nil); err != nil { // it only checks
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			errs = append(errs, errors.New("Config.Leaks."+line[strings.LastIndex(line, "Config.")+len("Config."):]))
+		}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(currentDefault{})

@@ -214,6 +214,20 @@ var (
 		Help:   "Events counted under the label value other because the metric had reached its limit of series; label names the one with most values.",
 		Labels: []string{"metric", "label"},
 	}
+	leakSuspects = Description{
+		Name: "observe_leak_suspects", Kind: runtimemetrics.Gauge, Unit: "{suspect}",
+		Help:   "Sites and groups that only grow, at the last look, by kind: goroutine, heap, file, socket, close_wait, pipe, descriptor; absent before the first look.",
+		Labels: []string{"kind"},
+	}
+	leakedGoroutines = Description{
+		Name: "observe_leaked_goroutines", Kind: runtimemetrics.Gauge, Unit: "{goroutine}",
+		Help:   "Goroutines of the suspects of kind goroutine, by the place that started them.",
+		Labels: []string{"site"},
+	}
+	leakUnknowns = Description{
+		Name: "observe_leak_unknowns", Kind: runtimemetrics.Gauge, Unit: "{source}",
+		Help: "Things that the leak watch could not look at, or only in part, at the last look: of those, no suspects does not mean no leaks.",
+	}
 	buildInfo = Description{
 		Name: "observe_build_info", Kind: runtimemetrics.Gauge, Unit: "1",
 		Help:   "Always 1; the labels tell the service, its version and the Go it was built with.",
@@ -247,6 +261,7 @@ func own() []Description {
 		logRecords, ready, checkUp, checkDuration,
 		spanQueueSize, spanQueueCapacity, spansProcessed, spansExported,
 		tracesLive, tracesKeptLate, tracesOverBudget, tracesEvicted,
+		leakSuspects, leakedGoroutines, leakUnknowns,
 		capturesMade, capturesFailed, dropped, seriesOverflow, buildInfo,
 	}
 }

@@ -14,10 +14,6 @@ import (
 // maxProfile bounds how long one request may keep a profiler running.
 const maxProfile = 60 * time.Second
 
-// Until a Go release fixes "bad g->status in ready", collecting this profile can
-// end the process: it is neither listed nor served.
-const leakProfile = "goroutineleak"
-
 // profiles serves runtime/pprof under /debug/pprof/, in the places where
 // `go tool pprof` looks. net/http/pprof is not imported: it would put the same
 // pages on http.DefaultServeMux, for everybody who can reach the service.
@@ -46,7 +42,7 @@ func (p *profiles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such profile; see /debug/pprof/", http.StatusNotFound)
 		return
 	case name == leakProfile:
-		http.Error(w, "not served: collecting this profile can end the process", http.StatusForbidden)
+		http.Error(w, "not served here: collecting this profile can end the process; see /debug/leaks/proof", http.StatusForbidden)
 		return
 	case r.FormValue("seconds") != "": // rather than a profile since the start that claims to be of ten seconds
 		http.Error(w, "seconds: only for /debug/pprof/profile and /debug/pprof/trace", http.StatusBadRequest)

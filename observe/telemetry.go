@@ -34,6 +34,7 @@ type Telemetry struct {
 	metrics  *metrics
 	gatherer prometheus.Gatherer
 	sampler  *runtimemetrics.Sampler
+	leaks    *leaks // nil: off
 	health   *health
 	admin    http.Handler
 	address  string
@@ -65,7 +66,7 @@ var running atomic.Pointer[Telemetry]
 
 // Start begins to observe the service. It sets the OpenTelemetry globals
 // (tracer and meter provider, propagator, error handler, and the logger, which
-// cannot be put back and stays), starts sampling the runtime and opens the admin address. A Config that cannot work is told in
+// cannot be put back and stays), starts sampling the runtime and watching for leaks, and opens the admin address. A Config that cannot work is told in
 // one error, a line for each field, and nothing is started; a Start that fails
 // undoes what it began. There is one Telemetry a process: a second Start
 // before Shutdown is an error.
@@ -146,6 +147,11 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	if s := (&saturation{limits: config.Saturation, sampler: t.sampler}); s.limits.any() {
 		t.Check(Check{Name: "saturation", Probe: s.probe})
 	}
+	if !config.NoLeaks {
+		t.leaks = newLeaks(t)
+		t.metrics.registry.MustRegister(t.leaks)
+	}
+
 	t.admin = t.adminMux()
 	if config.AdminAddr != Off {
 		l, err := listenAdmin(config)
@@ -167,6 +173,9 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		t.sampler.Run(sampling)
 	}()
 	t.begun("sampler", func(context.Context) error { stop(); <-stopped; return nil })
+	if t.leaks != nil {
+		t.begun("leak watch", t.leaks.start())
+	}
 
 	t.setGlobals(third)
 	return t, nil

@@ -68,6 +68,10 @@ const (
 	networkIO        = "process_network_io_bytes_total"
 	uptime           = "process_uptime_seconds"
 
+	leakSuspects     = "observe_leak_suspects"
+	leakedGoroutines = "observe_leaked_goroutines"
+	leakUnknowns     = "observe_leak_unknowns"
+
 	containerCPU         = "container_cpu_time_seconds_total"
 	containerCPULimit    = "observe_container_cpu_limit"
 	periods              = "observe_container_cpu_periods_total"

@@ -85,6 +85,7 @@ func (c Config) Groups() []Group {
 		{Name: "loadline-slo", SLO: true, Alerts: c.sloAlerts()},
 		{Name: "loadline-http", Alerts: c.httpAlerts()},
 		{Name: "loadline-runtime", Alerts: c.runtimeAlerts()},
+		{Name: "loadline-leaks", Alerts: c.leakAlerts()},
 		{Name: "loadline-dependencies", Alerts: c.dependencyAlerts()},
 		{Name: "loadline-availability", Alerts: c.availabilityAlerts()},
 		{Name: "loadline-telemetry", Alerts: c.telemetryAlerts()},

@@ -24,5 +24,9 @@ func Inhibitions() []Inhibition {
 			`alertname="CPUThrottledHurting"`, []string{`alertname=~"GoSchedulerLatencyHigh|GoCPUSaturated|CPUThrottled"`}, perInstance},
 		{"Memory that runs out now is more than memory that runs out later.",
 			`alertname=~"ContainerOOMImminent|GoGCDeathSpiral"`, []string{`alertname=~"ContainerMemoryNearLimit|GoMemoryNearLimit|GoGCCPUHigh|MemoryExhaustionPredicted|GoHeapLeakSuspected"`}, perInstance},
+		{"The leak watch knows the place; a floor that rises is the same leak from afar.",
+			`alertname="GoGoroutineLeak"`, []string{`alertname="GoGoroutineLeakSuspected"`}, perInstance},
+		{"The same, for memory.",
+			`alertname="GoHeapLeak"`, []string{`alertname="GoHeapLeakSuspected"`}, perInstance},
 	}
 }

@@ -162,6 +162,19 @@ func (c Config) Runtime() Dashboard {
 					Description: "At 100 % neither accept nor dial nor open works. Usual: response bodies that are not closed.",
 					Queries:     []Query{{Expr: s.descriptorShare(each...), Legend: "{{instance}}"}}},
 			}},
+			{Title: "What only grows (leaks)", Panels: []Panel{
+				{Title: "Suspects of the leak watch", Kind: Series, Unit: "short", Width: 8, Height: 9,
+					Description: "Places and groups whose old members never end while new ones come, whatever the load does. GET /debug/leaks on the admin address names them. Not looked at: what the watch could not see, or only in part; of that, no suspects is no news.",
+					Queries: []Query{
+						{Expr: sum(s.now(leakSuspects), "instance", "kind") + " > 0", Legend: "{{instance}} {{kind}}"},
+						{Expr: sum(s.now(leakUnknowns), "instance") + " > 0", Legend: "{{instance}} not looked at"}}},
+				{Title: "Leaked goroutines by the place that started them", Kind: Series, Unit: "short", Width: 8, Height: 9,
+					Description: "Of the suspects only. The slope is the leak.",
+					Queries:     []Query{{Expr: sum(s.now(leakedGoroutines), "instance", "site"), Legend: "{{instance}} {{site}}"}}},
+				{Title: "Descriptor floor (leaks)", Kind: Series, Unit: "short", Width: 8, Height: 9,
+					Description: "The least of each 15 minutes. If it only rises: /debug/leaks tells which directory or peer.",
+					Queries:     []Query{{Expr: "min_over_time((" + sum(s.now(openFDs), each...) + ")[15m:1m])", Legend: "{{instance}}"}}},
+			}},
 			{Title: "The container's surroundings: network, disk, pressure, host", Collapsed: true, Panels: []Panel{
 				{Title: "Network", Kind: Series, Unit: "Bps", Width: 8, Height: 9,
 					Description: "Bytes of the network namespace: in a container the process's own, elsewhere the host's.",
