@@ -67,7 +67,7 @@ func (t *Telemetry) adminMux() http.Handler {
 	mux.Handle("/debug/captures", local(sameOrigin.Handler(http.HandlerFunc(t.captures.serve))))
 	mux.Handle("GET /debug/captures/{name...}", local(http.HandlerFunc(t.captures.serveFile)))
 	mux.Handle("GET /debug/leaks", local(http.HandlerFunc(t.serveLeaks)))
-	mux.Handle("/debug/leaks/proof", local(&proof{profiles: profiles}))
+	mux.Handle("/debug/leaks/proof", local(sameOrigin.Handler(&proof{profiles: profiles})))
 	mux.Handle("GET /debug/pprof/{$}", local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		render(w, "profiles", pageData{Title: "Profiles of " + t.config.Service, Pages: profiles.names()})
 	})))

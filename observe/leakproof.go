@@ -41,13 +41,6 @@ func (p *proof) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf(proofRisk, oneLine(r.Host)), http.StatusMethodNotAllowed)
 		return
 	}
-	// The other pages may be navigated to from another site. A form there must not do this.
-	// curl says nothing; a browser that is too old for the first says the second.
-	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
-	if site != "" && site != "same-origin" || site == "" && origin != "" {
-		http.Error(w, "not for pages of other sites", http.StatusForbidden)
-		return
-	}
 	profile := pprof.Lookup(leakProfile)
 	if profile == nil {
 		http.Error(w, "unknown: this program was built without the goroutineleak profile; Go 1.27 has it, and Go 1.26 with GOEXPERIMENT=goroutineleakprofile", http.StatusNotImplemented)

@@ -217,7 +217,7 @@ func TestProofOfLeaksTellsItsRiskAndIsBounded(t *testing.T) {
 		t.Errorf("GET: %s", got)
 	}
 	for _, header := range [][]string{
-		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"}, {"Sec-Fetch-Site", "none"}, {"Origin", "http://localhost:9464"},
+		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "http://example.com"},
 		{"X-Forwarded-For", "10.0.0.1"}, {"RemoteAddr", "10.0.0.1:1"},
 	} {
 		if r := ask(tel, "POST", "/debug/leaks/proof", header...); r.StatusCode != http.StatusForbidden {
