@@ -67,6 +67,7 @@ func (c *captures) begin() error {
 		{Name: "traces.txt", Write: c.t.writeTraces},
 		{Name: "runtime.txt", Write: c.t.writeRuntime},
 		{Name: "metrics.txt", Write: c.t.writeMetrics},
+		{Name: "leaks.txt", Write: c.t.writeLeaks},
 	}, config.Parts...)
 	starved := config.Starved
 	config.Starved = func() bool {

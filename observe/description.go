@@ -197,7 +197,7 @@ var (
 	}
 	capturesMade = Description{
 		Name: "observe_captures_total", Kind: runtimemetrics.Counter, Unit: "{capture}",
-		Help:   "Bundles of evidence made, by what asked for them: slow_request, memory, manual.",
+		Help:   "Bundles of evidence made, by what asked for them: slow_request, memory, leak, manual.",
 		Labels: []string{"reason"},
 	}
 	capturesFailed = Description{

@@ -16,6 +16,7 @@ import (
 
 	"github.com/loadline-go/loadline/internal/span"
 	"github.com/loadline-go/loadline/leakcheck"
+	"github.com/loadline-go/loadline/observe/capture"
 	"github.com/loadline-go/loadline/runtimemetrics"
 )
 
@@ -93,6 +94,13 @@ func (l *leaks) report(s leakcheck.Suspect) {
 	add("memory", m.String(), m.known)
 	add("next", s.Next, s.Next != "")
 	l.tel.config.Logger.Warn("observe: leak suspected", args...)
+	l.tel.captures.store.Trigger(capture.Reason{Kind: "leak", Detail: oneLine(s.String())})
+}
+
+// writeLeaks writes the page for a bundle of evidence.
+func (t *Telemetry) writeLeaks(_ context.Context, w io.Writer) error {
+	t.leaks.page().write(w)
+	return nil
 }
 
 // Kinds that are always shown, so that an alert sees the zero before the first suspect.

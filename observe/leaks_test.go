@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/loadline-go/loadline/leakcheck"
+	"github.com/loadline-go/loadline/observe/capture"
 )
 
 // looked makes a Telemetry's watch say what a test wants it to.
@@ -149,6 +152,26 @@ func TestASuspectIsLogged(t *testing.T) {
 	}
 }
 
+func TestASuspectIsCaptured(t *testing.T) {
+	dir := t.TempDir()
+	tel := start(t, Config{Captures: capture.Config{Dir: dir, CPUProfile: -1}})
+	looked(t, tel, leakcheck.Look{Suspects: []leakcheck.Suspect{suspect}})
+	tel.leaks.report(suspect)
+	deadline := time.Now().Add(time.Minute)
+	for {
+		found, _ := filepath.Glob(filepath.Join(dir, "*", "leaks.txt"))
+		if len(found) == 1 {
+			if page, err := os.ReadFile(found[0]); err == nil && strings.Contains(string(page), "240 goroutines [chan send]") {
+				break
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no bundle with the page: %v", found)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 func TestMemoryIsJoinedWithItsSite(t *testing.T) {
 	for _, tt := range []struct {
 		memory
@@ -167,7 +190,7 @@ func TestMemoryIsJoinedWithItsSite(t *testing.T) {
 // A leak of this process, found by looking at it every few milliseconds.
 func TestWatchFindsALeakOfTheService(t *testing.T) {
 	var log lines
-	tel := start(t, Config{Logger: log.logger(), Leaks: leakcheck.Config{Interval: 5 * time.Millisecond, MaxPause: time.Minute}})
+	tel := start(t, Config{Logger: log.logger(), Captures: capture.Config{Dir: Off}, Leaks: leakcheck.Config{Interval: 5 * time.Millisecond, MaxPause: time.Minute}})
 	stop, leaked, ended := make(chan bool), make(chan bool), make(chan bool)
 	go func() {
 		defer close(ended)
