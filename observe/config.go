@@ -103,7 +103,8 @@ type Config struct {
 
 	// Leaks says how the service is watched for what only grows: goroutines,
 	// heap, descriptors. Suspects are logged, counted in observe_leak_suspects
-	// and shown at /debug/leaks.
+	// and shown at /debug/leaks; a new one makes a capture. Load is the
+	// server's where it is nil.
 	// Default: a look a minute that stops the program for 10 ms at most, in ten
 	// minutes altogether. Variable: none.
 	Leaks leakcheck.Config

@@ -43,6 +43,9 @@ func newLeaks(t *Telemetry) *leaks {
 // config is the program's own with what only this package knows.
 func (l *leaks) config() leakcheck.Config {
 	c := l.want
+	if c.Load == nil {
+		c.Load = l.tel.server.load
+	}
 	c.Looked = func(look leakcheck.Look) {
 		l.mu.Lock()
 		l.look = look
@@ -101,6 +104,29 @@ func (l *leaks) report(s leakcheck.Suspect) {
 func (t *Telemetry) writeLeaks(_ context.Context, w io.Writer) error {
 	t.leaks.page().write(w)
 	return nil
+}
+
+// load is what Watch compares growth with.
+func (s *server) load() (inFlight int, requests uint64) {
+	return int(s.running()), s.total()
+}
+
+// total is how many requests there were.
+func (s *server) total() (n uint64) {
+	native := make([]uint64, 1+(secondsScale.high-secondsScale.low)*perOctave)
+	known := s.routes.read.Load()
+	if known == nil {
+		return 0
+	}
+	for _, r := range *known {
+		if all := r.known.Load(); all != nil {
+			for _, k := range *all {
+				count, _ := k.duration.own.addTo(native, nil)
+				n += count
+			}
+		}
+	}
+	return n
 }
 
 // Kinds that are always shown, so that an alert sees the zero before the first suspect.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
@@ -229,6 +230,25 @@ func TestWatchFindsALeakOfTheService(t *testing.T) {
 }
 
 func leakHere(c chan bool) { c <- true }
+
+func TestLeaksAreComparedWithTheServersLoad(t *testing.T) {
+	tel := start(t, Config{})
+	mux := http.NewServeMux()
+	var inFlight int
+	mux.HandleFunc("GET /pay", func(http.ResponseWriter, *http.Request) { inFlight, _ = tel.leaks.config().Load() })
+	h := tel.Handler(mux)
+	for range 7 {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/pay", nil))
+	}
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/unknown", nil))
+	if after, requests := tel.leaks.config().Load(); inFlight != 1 || after != 0 || requests != 8 {
+		t.Errorf("%d in flight, then %d after %d requests", inFlight, after, requests)
+	}
+	tel.leaks.want.Load = func() (int, uint64) { return 3, 5 }
+	if n, requests := tel.leaks.config().Load(); n != 3 || requests != 5 {
+		t.Errorf("the program's own: %d, %d", n, requests)
+	}
+}
 
 func TestProofOfLeaksTellsItsRiskAndIsBounded(t *testing.T) {
 	tel := start(t, Config{})
