@@ -244,8 +244,8 @@ func TestLeaksAreComparedWithTheServersLoad(t *testing.T) {
 	if after, requests := tel.leaks.config().Load(); inFlight != 1 || after != 0 || requests != 8 {
 		t.Errorf("%d in flight, then %d after %d requests", inFlight, after, requests)
 	}
-	tel.leaks.want.Load = func() (int, uint64) { return 3, 5 }
-	if n, requests := tel.leaks.config().Load(); n != 3 || requests != 5 {
+	own := leaks{tel: tel, want: leakcheck.Config{Load: func() (int, uint64) { return 3, 5 }}}
+	if n, requests := own.config().Load(); n != 3 || requests != 5 {
 		t.Errorf("the program's own: %d, %d", n, requests)
 	}
 }
