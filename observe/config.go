@@ -124,6 +124,20 @@ type Config struct {
 	// Default: none.
 	Headers []string
 
+	// QueueHeader names the request header into which the proxy in front writes
+	// when it got the request, such as X-Request-Start: seconds, milli-, micro-
+	// or nanoseconds since 1970, with "t=" in front or not, as nginx ("t=${msec}"),
+	// HAProxy and Heroku do. The time up to the handler is measured. Name it only
+	// where the proxy sets it on every request: a client could send any other.
+	// Default: none.
+	QueueHeader string
+
+	// Probes names paths that are asked to know how the process is, besides
+	// /livez, /readyz, /healthz and /metrics: such requests are counted apart
+	// and make no trace.
+	// Default: none.
+	Probes []string
+
 	// Logger takes Loadline's own records, a few in a service's life.
 	// Default: slog.Default() at the time of each record.
 	Logger *slog.Logger
@@ -219,6 +233,14 @@ func (c Config) withDefaults() (Config, error) {
 		wrong("ShutdownTimeout", "%v is negative", c.ShutdownTimeout)
 	case c.ShutdownTimeout == 0:
 		c.ShutdownTimeout = 10 * time.Second
+	}
+	if strings.ContainsFunc(c.QueueHeader, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r) }) {
+		wrong("QueueHeader", "%q is no name of a header", clip(c.QueueHeader, 80))
+	}
+	for i, path := range c.Probes {
+		if !strings.HasPrefix(path, "/") {
+			wrong(fmt.Sprintf("Probes[%d]", i), "%q: want a path, like /ping", clip(path, 80))
+		}
 	}
 	if c.Saturation.SchedDelay < 0 {
 		wrong("Saturation.SchedDelay", "%v is negative", c.Saturation.SchedDelay)

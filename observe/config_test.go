@@ -82,6 +82,8 @@ func TestEachConfigMistakeIsToldByItsName(t *testing.T) {
 		{nil, Config{MemoryLimitShare: 1.1}, `Config.MemoryLimitShare: 1.1 is not from 0 to 1`},
 		{nil, Config{MemoryLimitShare: -.1}, `Config.MemoryLimitShare: -0.1 is not from 0 to 1`},
 		{nil, Config{MemoryLimitShare: math.NaN()}, `Config.MemoryLimitShare: NaN is not from 0 to 1`},
+		{nil, Config{QueueHeader: "X-Request Start"}, `Config.QueueHeader: "X-Request Start" is no name of a header`},
+		{nil, Config{Probes: []string{"/ping", "health"}}, `Config.Probes[1]: "health": want a path, like /ping`},
 		{nil, Config{Saturation: Saturation{SchedDelay: -1}}, `Config.Saturation.SchedDelay: -1ns is negative`},
 		{nil, Config{Saturation: Saturation{MemoryHeadroom: 1}}, `Config.Saturation.MemoryHeadroom: 1 is not from 0 to below 1`},
 		{nil, Config{Saturation: Saturation{MemoryHeadroom: math.NaN()}}, `Config.Saturation.MemoryHeadroom: NaN is not from 0 to below 1`},

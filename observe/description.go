@@ -63,6 +63,27 @@ var (
 		Labels:  []string{"http_request_method", "http_route", "url_scheme"},
 		Buckets: streamSeconds,
 	}
+	serverFirstByte = Description{
+		Name: "observe_http_server_stream_first_byte_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time until the first bytes of a stream were sent: its first flush, or the take-over of its connection.",
+		Labels:  []string{"http_request_method", "http_route", "url_scheme"},
+		Buckets: requestSeconds,
+	}
+	serverQueue = Description{
+		Name: "observe_http_server_queue_duration_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time between the proxy's stamp on a request (Config.QueueHeader) and its handler; absent without that setting.",
+		Buckets: requestSeconds,
+	}
+	serverQueueIgnored = Description{
+		Name: "observe_http_server_queue_ignored_total", Kind: runtimemetrics.Counter, Unit: "{request}",
+		Help:   "Requests whose stamp (Config.QueueHeader) was not believed: garbage, in the future, or too old.",
+		Labels: []string{"reason"},
+	}
+	serverProbes = Description{
+		Name: "observe_http_server_probes_total", Kind: runtimemetrics.Counter, Unit: "{request}",
+		Help:   "Probes (/livez, /readyz, /healthz, /metrics, Config.Probes) that passed a Handler; they are in no other metric of requests.",
+		Labels: []string{"http_route", "http_response_status_code"},
+	}
 	serverPanics = Description{
 		Name: "observe_panics_total", Kind: runtimemetrics.Counter, Unit: "{panic}",
 		Help:   "Panics, and ends of the goroutine, that left a handler; each is also counted as a response with status 500.",
@@ -253,7 +274,8 @@ func All() []Description {
 
 func own() []Description {
 	return []Description{
-		serverDuration, serverActive, serverRequestBody, serverResponseBody, serverStream, serverPanics,
+		serverDuration, serverActive, serverRequestBody, serverResponseBody, serverStream, serverFirstByte, serverPanics,
+		serverQueue, serverQueueIgnored, serverProbes,
 		serverConnections, serverAccepted, serverHandshakeFailures,
 		clientDuration,
 		dbDuration, dbConnections, dbConnectionsMax, dbWaits, dbWaitSeconds,

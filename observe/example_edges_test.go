@@ -10,6 +10,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/loadline-go/loadline/observe"
 )
@@ -150,4 +151,25 @@ func (i *item) Next(to []driver.Value) error {
 	}
 	i.read, to[0] = true, int64(42)
 	return nil
+}
+
+// A long poll is slow because nothing happened: its time is the client's.
+func ExampleSetStream() {
+	tel, err := observe.Start(context.Background(), observe.Config{Service: "mail", AdminAddr: observe.Off})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer tel.Shutdown(context.Background())
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /news", func(w http.ResponseWriter, r *http.Request) {
+		observe.SetStream(r.Context())
+		select { // until there is news, or the client asks again
+		case <-r.Context().Done():
+		case <-time.After(time.Millisecond):
+		}
+	})
+	tel.Handler(mux).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/news", nil))
+	printMetrics(tel, "observe_http_server_stream_duration_seconds_count")
+	// Output: observe_http_server_stream_duration_seconds_count{http_request_method="GET",http_route="/news",url_scheme="http"} 1
 }

@@ -27,8 +27,10 @@ import (
 //
 // A panic is counted as status 500 and goes on; a client that went away before
 // it was answered is counted as status 499, not as a server's error. Streams
-// (server-sent events, hijacked and upgraded connections) are kept out of the
-// latency histogram. A nil Telemetry returns next as it is.
+// (server-sent events, hijacked and upgraded connections, and what SetStream
+// names) are kept out of the latency histogram. So are probes: requests for
+// /livez, /readyz, /healthz, /metrics and Config.Probes are counted apart and
+// make no trace. A nil Telemetry returns next as it is.
 func (t *Telemetry) Handler(next http.Handler) http.Handler {
 	if next == nil {
 		next = http.DefaultServeMux
@@ -49,6 +51,16 @@ func SetRoute(ctx context.Context, pattern string) {
 	}
 }
 
+// SetStream tells the Handler around a request that its time is the client's and
+// not the service's, as that of a long poll: it is counted as a stream and not
+// in the latency. Server-sent events, WebSockets and other connections that are
+// taken over need not be told. Outside of a request it does nothing.
+func SetStream(ctx context.Context) {
+	if q := requestOf(ctx); q != nil {
+		q.more().stream.Store(true)
+	}
+}
+
 type handler struct {
 	next   http.Handler
 	server *server
@@ -65,6 +77,7 @@ type request struct {
 	series *serverSeries // set at the end
 
 	written  int64
+	first    time.Duration // until the first flush or the connection was taken over; 0: neither
 	status   int32
 	hijacked bool
 }
@@ -72,8 +85,9 @@ type request struct {
 // rare is what few requests have. It keeps request within 256 bytes, a size
 // class of the allocator.
 type rare struct {
-	route atomic.Pointer[string] // told by an inner Handler or SetRoute
-	body  countedBody            // of a request without an announced length
+	route  atomic.Pointer[string] // told by an inner Handler or SetRoute
+	body   countedBody            // of a request without an announced length
+	stream atomic.Bool            // told by SetStream
 }
 
 func (q *request) more() *rare {
@@ -91,6 +105,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s, method, tls := h.server, methodIndex(r.Method), tlsIndex(r)
+	if s.probeLengths[len(r.URL.Path)%len(s.probeLengths)] && s.servedProbe(h.next, w, r) {
+		return
+	}
 	q := &request{server: s, w: w, r: r}
 	on, random := here()
 	if len(s.propagator.Baggage) > 0 {
@@ -100,6 +117,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Name: methods[method], Kind: trace.SpanKindServer, Start: time.Now(),
 		Header: r.Header, Describer: q, Scope: s.tel.scope,
 	}, random)
+	if s.queue != nil {
+		q.queued()
+	}
 	q.r = r.WithContext(q)
 	if r.ContentLength < 0 && r.Body != nil {
 		body := &q.more().body
@@ -174,7 +194,8 @@ func requestOf(ctx context.Context) *request {
 func (q *request) end(on processor, p any, broke bool) {
 	took := q.span.Running()
 	status, class := q.status, classNone
-	stream := q.hijacked || status == http.StatusSwitchingProtocols || isEventStream(q.w.Header())
+	rare := q.rare.Load()
+	stream := q.hijacked || status == http.StatusSwitchingProtocols || isEventStream(q.w.Header()) || rare != nil && rare.stream.Load()
 	panicked := broke && p != http.ErrAbortHandler
 	switch {
 	case panicked:
@@ -197,7 +218,6 @@ func (q *request) end(on processor, p any, broke bool) {
 	}
 
 	pattern := q.r.Pattern
-	rare := q.rare.Load()
 	if rare != nil {
 		if told := rare.route.Load(); told != nil {
 			pattern = *told
@@ -222,7 +242,7 @@ func (q *request) end(on processor, p any, broke bool) {
 	}
 	seconds := float64(took) / 1e9
 	if stream {
-		series.streamed(q.server).own.observe(seconds, on)
+		series.streamed(q.server, took, q.first, on)
 	} else {
 		series.duration.own.observe(seconds, on)
 		if q.span.Exported() {

@@ -207,7 +207,7 @@ func (c *readiness) probe(ctx context.Context) (r checkResult, ran bool) {
 	if !c.running.CompareAndSwap(false, true) {
 		return checkResult{err: "the last run has not ended", result: "timeout"}, false
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Timeout) // the caller's going away is no failure of the check
+	ctx, cancel := context.WithTimeout(untraced(context.WithoutCancel(ctx)), c.Timeout) // the caller's going away is no failure of the check
 	done := make(chan checkResult, 1)
 	go func() {
 		defer cancel()

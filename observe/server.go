@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,7 +61,11 @@ func tlsIndex(r *http.Request) int {
 type server struct {
 	tel                                         *Telemetry
 	duration, requestBody, responseBody, stream *vec[*timing]
-	panics                                      *vec[prometheus.Counter]
+	firstByte                                   *vec[*timing]
+	panics, probes                              *vec[prometheus.Counter]
+	queue                                       *queue          // nil: no header tells
+	isProbe                                     map[string]bool // by path
+	probeLengths                                [64]bool        // of these paths, modulo 64
 	active                                      [len(methods)][len(schemes)]level
 	routes                                      cache[string, *route]
 	recent                                      [64]atomic.Pointer[route] // by the address of the pattern's text
@@ -78,9 +83,15 @@ func newServer(t *Telemetry) *server {
 		requestBody:  m.histogram(serverRequestBody),
 		responseBody: m.histogram(serverResponseBody),
 		stream:       m.histogram(serverStream),
+		firstByte:    m.histogram(serverFirstByte),
 		panics:       m.counter(serverPanics),
+		probes:       m.counter(serverProbes),
 		propagator:   span.Propagator{Baggage: t.config.Tracing.Baggage},
 	}
+	if t.config.QueueHeader != "" {
+		s.queue = newQueue(m, t.config.QueueHeader)
+	}
+	s.setProbes(t.config.Probes)
 	for _, name := range t.config.Headers {
 		s.headers = append(s.headers, header{http.CanonicalHeaderKey(name), attribute.Key("http.request.header." + strings.ToLower(name))})
 	}
@@ -165,10 +176,17 @@ func (k *serverSeries) requestSize(s *server) *timing {
 	return t
 }
 
-// streamed returns the series of the lifetimes of streams, which are too rare to keep it at hand.
-func (k *serverSeries) streamed(s *server) *timing {
-	t, _ := s.stream.with(methods[k.key.method], k.route, schemes[k.key.tls])
-	return t
+// streamed records a stream: how long it lived, and when its first bytes went
+// out. Streams are too rare to keep their series at hand.
+func (k *serverSeries) streamed(s *server, took, first time.Duration, on processor) {
+	method, scheme := methods[k.key.method], schemes[k.key.tls]
+	t, _ := s.stream.with(method, k.route, scheme)
+	t.own.observe(took.Seconds(), on)
+	if first == 0 { // never flushed: they went out at the end at the latest
+		first = took
+	}
+	t, _ = s.firstByte.with(method, k.route, scheme)
+	t.own.observe(first.Seconds(), on)
 }
 
 // route finds a route by its pattern. A mux hands out the same string each

@@ -123,11 +123,21 @@ func (w flushWriter) Flush() { w.FlushError() }
 // FlushError is what http.ResponseController calls.
 func (w flushWriter) FlushError() error {
 	w.wrote(0)
+	var err error
 	if f, ok := w.q.w.(interface{ FlushError() error }); ok {
-		return f.FlushError()
+		err = f.FlushError()
+	} else {
+		w.q.w.(http.Flusher).Flush()
 	}
-	w.q.w.(http.Flusher).Flush()
-	return nil
+	w.q.begun()
+	return err
+}
+
+// begun notes when the client got the first bytes.
+func (q *request) begun() {
+	if q.first == 0 {
+		q.first = max(q.span.Running(), 1)
+	}
 }
 
 type hijackWriter struct{ flushWriter }
@@ -136,6 +146,7 @@ func (w hijackWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buf, err := w.q.w.(http.Hijacker).Hijack()
 	if err == nil {
 		w.q.hijacked = true
+		w.q.begun()
 	}
 	return conn, buf, err
 }

@@ -106,6 +106,11 @@ func (c Config) Service() Dashboard {
 					Queries: []Query{
 						{Expr: "60 * " + routes.count(serverStreams, "http_route"), Legend: "{{http_route}} a minute"},
 						{Expr: routes.quantile(0.5, serverStreams, "http_route"), Legend: "{{http_route}} seconds"}}},
+				{Title: "First byte of streams p50, p99", Kind: Series, Unit: "s", Width: 8, Height: 8,
+					Description: "Time until a stream sent something. Their lifetime is the client's; this is what the service makes it wait for.",
+					Queries: []Query{
+						{Expr: routes.quantile(0.99, firstByte, "http_route"), Legend: "{{http_route}} p99"},
+						{Expr: routes.quantile(0.5, firstByte, "http_route"), Legend: "{{http_route}} p50"}}},
 			}},
 			{Title: "Connections", Collapsed: true, Panels: []Panel{
 				{Title: "Connections by state", Kind: Series, Unit: "short", Width: 8, Height: 8, Stack: true,
@@ -119,6 +124,18 @@ func (c Config) Service() Dashboard {
 				{Title: "TLS handshakes failed", Kind: Series, Unit: "short", Width: 8, Height: 8, Stack: true,
 					Description: "Failed handshakes a second. tls: no common version or cipher, a certificate that a client does not trust, plain HTTP; eof: scanners and checks of the port.",
 					Queries:     []Query{{Expr: sum(s.rate(handshakes), "server_port", "error_type"), Legend: "{{server_port}} {{error_type}}"}}},
+				{Title: "Queue in front p50, p95, p99", Kind: Series, Unit: "s", Width: 8, Height: 8, Log: true,
+					Description: "From the proxy's stamp to the handler (Config.QueueHeader). It is in no duration above: high with fast routes, too few instances accept, or the proxy queues.",
+					Queries: []Query{
+						{Expr: s.quantile(0.99, queueTime), Legend: "p99"},
+						{Expr: s.quantile(0.95, queueTime), Legend: "p95"},
+						{Expr: s.quantile(0.5, queueTime), Legend: "p50"}}},
+				{Title: "Stamps not believed", Kind: Series, Unit: "reqps", Width: 8, Height: 8,
+					Description: "Requests whose stamp was left out of the queue. future or old: the clocks differ; garbage: the header comes from clients, not from the proxy.",
+					Queries:     []Query{{Expr: sum(s.rate(queueIgnored), "reason"), Legend: "{{reason}}"}}},
+				{Title: "Probes", Kind: Series, Unit: "reqps", Width: 8, Height: 8,
+					Description: "Health probes and scrapes that came in beside the requests, by status; they are in no figure of requests.",
+					Queries:     []Query{{Expr: sum(s.rate(probes), "http_route", "http_response_status_code"), Legend: "{{http_route}} {{http_response_status_code}}"}}},
 			}},
 			{Title: "Runtime: scheduler, collector, memory", Panels: []Panel{
 				{Title: "Wait for a processor p50, p95, p99", Kind: Series, Unit: "s", Width: 8, Height: 9, Log: true, Warn: c.SchedWait.Seconds(), Page: c.SchedWaitPage.Seconds(), Drill: RuntimeUID,
