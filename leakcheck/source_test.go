@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +16,7 @@ func TestWatchAsksItsSources(t *testing.T) {
 		var (
 			open   []Member
 			next   uint64
-			broken bool
+			broken atomic.Bool
 			looks  []Look
 			got    []Suspect
 		)
@@ -23,7 +24,7 @@ func TestWatchAsksItsSources(t *testing.T) {
 			MaxPause: time.Second,
 			Looked:   func(l Look) { looks = append(looks, l) },
 			Sources: []Source{{Kind: "rows", Open: func() ([]Member, error) {
-				if broken {
+				if broken.Load() {
 					return nil, errors.New("out of order")
 				}
 				for _, group := range []string{"of orders", "of users"} {
@@ -42,7 +43,7 @@ func TestWatchAsksItsSources(t *testing.T) {
 		defer cancel()
 		go func() {
 			time.Sleep(30*time.Minute + time.Second)
-			broken = true
+			broken.Store(true)
 		}()
 		if err := Watch(ctx, config, func(s Suspect) { got = append(got, s) }); err != nil {
 			t.Fatal(err)
