@@ -114,15 +114,11 @@ func parseListener(network, line string) (inode, addr string, ok bool) {
 // descriptorsLeft waits until every descriptor that was not open at the start
 // is closed, or nothing changes any more, and describes those that are left.
 func (c Config) descriptorsLeft(start map[descriptor]bool) ([]string, error) {
-	c = c.withDefaults()
-	begin := time.Now()
-	still, before := begin, ""
-	for pause := time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
+	return c.untilClosed(func() (left []string, err error) {
 		now, err := readDescriptors()
 		if err != nil {
 			return nil, err
 		}
-		var left []string
 		var listeners map[string]string
 		for d := range now {
 			if start[d] || c.ignoresPath(d.target) {
@@ -134,6 +130,20 @@ func (c Config) descriptorsLeft(start map[descriptor]bool) ([]string, error) {
 			if what := d.describe(listeners); what != "" {
 				left = append(left, fmt.Sprintf("%s (descriptor %d)", what, d.number))
 			}
+		}
+		return left, nil
+	})
+}
+
+// untilClosed asks what is open until nothing is, or nothing changes any more.
+func (c Config) untilClosed(open func() ([]string, error)) ([]string, error) {
+	c = c.withDefaults()
+	begin := time.Now()
+	still, before := begin, ""
+	for pause := time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
+		left, err := open()
+		if err != nil {
+			return nil, err
 		}
 		slices.Sort(left)
 		s := strings.Join(left, "\n")

@@ -135,3 +135,27 @@ func ExampleSource() {
 	// Output:
 	// rows
 }
+
+// A pool of connections that counts those that are out.
+type pool struct{ inUse int }
+
+func ExampleConfig_Verify_sources() {
+	t, p := &exampleT{}, &pool{}
+
+	// In a test that must give back what it takes; of a *sql.DB this would be
+	// db.Stats().InUse, which rows and transactions keep up until they are closed.
+	leakcheck.Config{Patience: 100 * time.Millisecond, Sources: []leakcheck.Source{{
+		Kind: "connection",
+		Open: func() (open []leakcheck.Member, err error) {
+			for i := range p.inUse {
+				open = append(open, leakcheck.Member{ID: uint64(i), Group: "of the pool orders"})
+			}
+			return open, nil
+		},
+	}}}.Verify(t)
+	p.inUse++ // taken and not given back
+
+	t.cleanup()
+	// Output:
+	// leakcheck: TestQueue left open 1 of kind connection, of the pool orders
+}

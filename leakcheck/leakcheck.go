@@ -59,7 +59,10 @@ type Config struct {
 	// nil, the load is not known.
 	Load func() (inFlight int, requests uint64)
 
-	// Sources are what Watch watches beside goroutines. Default: none.
+	// Sources are what Watch watches beside goroutines, heap and descriptors,
+	// and what Verify asks before and after its test: what came in between must
+	// be closed. Beside tests that run in parallel, give Verify only such as
+	// tell of its own test. Default: none.
 	Sources []Source
 
 	// Looked is told what Watch knows after each window, on Watch's

@@ -119,6 +119,13 @@ func TestVerifyNamesWhatWasNotClosed(t *testing.T) {
 	Verify(t)
 	srv := httptest.NewServer(http.HandlerFunc(answer))
 	defer srv.Close()
+	streams := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	streams.EnableHTTP2 = true
+	streams.StartTLS()
+	defer streams.Close()
 	for _, tt := range []struct {
 		want string
 		body func(t *testing.T)
@@ -130,6 +137,13 @@ func TestVerifyNamesWhatWasNotClosed(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { resp.Body.Close(); tr.CloseIdleConnections() })
+		}},
+		{"the body of an HTTP/2 response was neither read to its end nor closed", func(t *testing.T) {
+			resp, err := streams.Client().Get(streams.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { resp.Body.Close() })
 		}},
 		{"a sql.Rows was not closed", func(t *testing.T) {
 			db := sql.OpenDB(connector{})

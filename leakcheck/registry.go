@@ -25,6 +25,8 @@ type watch struct {
 	bubble   int // the synctest bubble that the test runs in, 0 for none
 	// open are the descriptors at the start; nil when not looked at.
 	open map[descriptor]bool
+	// held is what the Sources had open at the start.
+	held holdings
 	// adopted are goroutines found to belong to this test although they lost
 	// its label. Their children are found through them after they have ended.
 	adopted map[int64]bool

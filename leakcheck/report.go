@@ -127,12 +127,17 @@ func (p group) states() string {
 	return strings.Join(all, ", ")
 }
 
+const http2Open = "the body of an HTTP/2 response was neither read to its end nor closed, or the request still runs"
+
 // hints names what the caller of a library forgot, where the library's
 // goroutine tells.
 func hints(g *goroutine) string {
 	for _, h := range []struct{ fn, text string }{
 		{"database/sql.(*Rows).awaitDone", "a sql.Rows was not closed"},
 		{"database/sql.(*Tx).awaitDone", "a sql.Tx was neither committed nor rolled back"},
+		{"net/http.(*http2clientStream).doRequest", http2Open},           // Go 1.26
+		{"net/http/internal/http2.(*clientStream).doRequest", http2Open}, // Go 1.27
+		{"golang.org/x/net/http2.(*clientStream).doRequest", http2Open},
 		{"os/exec.(*Cmd).watchCtx", "a command was started and not waited for"},
 		{"os/signal.NotifyContext", "the stop function of signal.NotifyContext was not called"},
 		{"net/http/httptest.(*Server).goServe", "an httptest.Server was not closed"},

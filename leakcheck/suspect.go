@@ -117,8 +117,10 @@ func size(n float64) string {
 type Source struct {
 	// Kind names them in the singular; it becomes [Suspect.Kind].
 	Kind string
-	// Open returns those that are open now. It is called once a window, never
-	// concurrently. An error makes the window unknown for this source alone.
+	// Open returns those that are open now. A Watch calls it once a window,
+	// never concurrently; an error makes the window unknown for this source
+	// alone. Verify calls it until nothing new is open or Patience is over; an
+	// error fails the test.
 	Open func() ([]Member, error)
 }
 

@@ -35,8 +35,9 @@ import (
 // On Linux the test also fails if it did not run in parallel with others and
 // left files, pipes or listeners open. Where a library keeps a goroutine for
 // what was not closed, the message says so: the body of a response, a sql.Rows
-// with a context that can be cancelled, a sql.Tx. Timers that have not fired
-// cannot be seen.
+// with a context that can be cancelled, a sql.Tx. Rows without such a context
+// leave no goroutine; [Config.Sources] tell of them and of whatever else there
+// is. Timers that have not fired cannot be seen.
 //
 // One Errorf is made for each group of goroutines that were created and are
 // blocked at the same place. If the goroutines cannot be read, t fails with a
@@ -56,6 +57,10 @@ func (c Config) Verify(t TestingT) {
 		if w.open, err = readDescriptors(); err != nil {
 			t.Errorf("leakcheck: unknown which descriptors are open: %v", err)
 		}
+	}
+	var err error
+	if w.held, err = c.hold(); err != nil {
+		t.Errorf("leakcheck: unknown what is open: %v", err)
 	}
 	t.Cleanup(func() {
 		t.Helper()
@@ -84,6 +89,15 @@ func (c Config) check(t TestingT, w *watch) {
 	}
 	if err != nil {
 		t.Errorf("leakcheck: unknown whether %s left goroutines: %v", w.name, err)
+	}
+	if w.held != nil {
+		open, err := c.untilClosed(func() ([]string, error) { return c.heldSince(w.held) })
+		for _, what := range open {
+			t.Errorf("leakcheck: %s left open %s", w.name, what)
+		}
+		if err != nil {
+			t.Errorf("leakcheck: unknown whether %s left anything open: %v", w.name, err)
+		}
 	}
 	// What a goroutine has open ends with it, so one message is enough.
 	if !c.NoDescriptors && len(left) == 0 && w.open != nil {
@@ -268,6 +282,7 @@ func (c Config) verifyMain(m TestingM, out io.Writer) (code int) {
 	for _, g := range n.all {
 		start[g.id] = true
 	}
+	held, heldErr := c.hold()
 	if code = m.Run(); code != 0 {
 		// A test that fails half way leaves what it would have ended.
 		return code
@@ -284,6 +299,18 @@ func (c Config) verifyMain(m TestingM, out io.Writer) (code int) {
 	})
 	for _, g := range grouped(left) {
 		fmt.Fprintf(out, "leakcheck: %s\n", g.describe(g.members[0].startedBy()))
+		code = 1
+	}
+	if heldErr == nil {
+		var open []string
+		open, heldErr = c.untilClosed(func() ([]string, error) { return c.heldSince(held) })
+		for _, what := range open {
+			fmt.Fprintf(out, "leakcheck: the tests left open %s\n", what)
+			code = 1
+		}
+	}
+	if heldErr != nil {
+		fmt.Fprintf(out, "leakcheck: unknown whether the tests left anything open: %v\n", heldErr)
 		code = 1
 	}
 	if err == nil {
