@@ -63,6 +63,7 @@ func (t *Telemetry) adminMux() http.Handler {
 	mux.HandleFunc("GET /readyz", t.health.serveReady)
 	mux.HandleFunc("GET /readyz/{name}", t.health.serveReady)
 	mux.Handle("GET /{$}", local(http.HandlerFunc(t.index)))
+	mux.Handle("GET /debug/metrics/table", local(http.HandlerFunc(t.serveMetricTable)))
 	mux.Handle("GET /debug/traces", local(http.HandlerFunc(t.traces)))
 	mux.Handle("/debug/captures", local(sameOrigin.Handler(http.HandlerFunc(t.captures.serve))))
 	mux.Handle("GET /debug/captures/{name...}", local(http.HandlerFunc(t.captures.serveFile)))
@@ -163,6 +164,7 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			{"/metrics", "metrics for Prometheus: text, OpenMetrics with exemplars, protobuf with native histograms"},
 			{"/livez", "alive: the process answers"},
 			{"/readyz", "ready: one line a check"},
+			{"/debug/metrics/table", "what the metrics mean, as JSON: go run ./dashboards/generate -table makes a page of the program's own"},
 			{"/debug/traces", "the slowest and the last failed requests of each route, as waterfalls"},
 			{"/debug/captures", "evidence of bad moments: flight recordings, profiles, traces; POST makes one"},
 			{"/debug/leaks", "what only grows: goroutines, heap, descriptors; and what could not be looked at"},

@@ -3,6 +3,8 @@
 //
 //	go run ./dashboards/generate                                     the checked-in files, again
 //	go run ./dashboards/generate -out ops -team shop -route-p99 300ms  a team's own
+//	go run ./dashboards/generate -out ops -table http://localhost:9464/debug/metrics/table
+//	                                                                   with a page of the program's own metrics
 //
 // Run it in the root of the repository.
 package main
@@ -34,6 +36,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("generate", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	out := flags.String("out", "dashboards", "folder to write to")
+	table := flags.String("table", "", "URL of a program's /debug/metrics/table, or a `file` of that: adds a page for its own metrics")
 	flags.DurationVar(&c.RouteP99, "route-p99", c.RouteP99, "ticket when the p99 of a route is above this")
 	flags.Float64Var(&c.RouteErrors, "route-errors", c.RouteErrors, "ticket when this share of a route's requests fails")
 	flags.Float64Var(&c.RouteErrorsPage, "route-errors-page", c.RouteErrorsPage, "page when this share of a route's requests fails")
@@ -62,6 +65,15 @@ func run(args []string, stdout, stderr io.Writer) error {
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *table != "" {
+		if *out == "dashboards" {
+			return fmt.Errorf("-table: -out is missing: the files of dashboards/ are for every program")
+		}
+		var err error
+		if c.Business, err = readTable(*table); err != nil {
+			return err
+		}
 	}
 	if err := c.Validate(); err != nil {
 		return err

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,13 +77,58 @@ func TestRunTakesATeamsOwnValues(t *testing.T) {
 	}
 }
 
+// A running program's table becomes a page, which is held to what the
+// checked-in ones are.
+func TestRunMakesAPageOfAProgramsOwnMetrics(t *testing.T) {
+	program := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `{"service": "shop", "program": [
+			{"name": "shop_orders_total", "kind": "counter", "help": "Orders.", "labels": ["payment_method", "result"]},
+			{"name": "shop_order_euros", "kind": "histogram", "unit": "{euros}", "help": "Value of an order"},
+			{"name": "shop_active_users", "kind": "gauge", "unit": "{users}", "help": "Users.", "labels": ["window"]}]}`)
+	}))
+	defer program.Close()
+	out := t.TempDir()
+	var stdout bytes.Buffer
+	if err := run([]string{"-out", out, "-table", program.URL}, &stdout, &stdout); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(out, "grafana", "loadline-business.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`60 * sum by (payment_method, result) (rate(shop_orders_total{`, `"legendFormat": "{{payment_method}} {{result}}"`, `offset 1w`,
+		`histogram_quantile(0.5, sum by (le) (rate(shop_order_euros_bucket{`, `"unit": "currencyEUR"`, "Value of an order.",
+		`sum by (window) (shop_active_users{`, `"title": "shop_active_users"`,
+	} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	queries, err := os.ReadFile(filepath.Join(out, "testdata", "queries.yaml"))
+	if err != nil || strings.Count(string(queries), "dashboard: loadline-business") < 15 {
+		t.Errorf("promtool would not read the queries of the page: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(out, "kubernetes", "base", "dashboards.yaml")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRunRefusesWhatCannotWork(t *testing.T) {
+	hostile := filepath.Join(t.TempDir(), "table.json")
+	if err := os.WriteFile(hostile, []byte(`{"program": [{"name": "shop_orders{", "kind": "counter"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args []string
 		want string
 	}{
 		{[]string{"-route-errors", "5"}, "Config.RouteErrors: 5 is not a share between 0 and 1"},
 		{[]string{"-interval", "10m"}, "Config.Interval"},
+		{[]string{"-table", "no-such-file"}, "-table: open no-such-file"},
+		{[]string{"-table", "main.go"}, "-table: main.go: not what /debug/metrics/table tells"},
+		{[]string{"-table", hostile}, `Config.Business: "shop_orders{": "shop_orders{" is no name of a metric or label`},
+		{[]string{"-table", "main.go", "-out", "dashboards"}, "-table: -out is missing"},
 		{[]string{"extra"}, `unexpected argument "extra"`},
 		{[]string{"-no-such-flag"}, "no-such-flag"},
 	} {

@@ -38,6 +38,9 @@ type Config struct {
 	Grafana   string        // URL before "/d/<uid>"
 	Interval  time.Duration // how often the rules are evaluated
 	Namespace string        // of the Kubernetes objects
+
+	// What the program counts for itself; none of it, no page for it.
+	Business []Metric
 }
 
 // Default returns the values that the checked-in files are made with.
@@ -132,6 +135,9 @@ func (c Config) Validate() error {
 	}
 	if c.Namespace == "" {
 		errs = append(errs, errors.New("Config.Namespace: empty"))
+	}
+	for _, m := range c.Business {
+		errs = append(errs, m.validate())
 	}
 	return errors.Join(errs...)
 }

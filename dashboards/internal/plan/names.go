@@ -146,6 +146,7 @@ const (
 	DiagnosisUID    = "loadline-diagnosis"
 	RuntimeUID      = "loadline-runtime"
 	DependenciesUID = "loadline-dependencies"
+	BusinessUID     = "loadline-business"
 	TelemetryUID    = "loadline-telemetry"
 	FleetUID        = "loadline-fleet"
 )

@@ -4,7 +4,11 @@ import "strings"
 
 // Dashboards returns every page, the one to open first in front.
 func (c Config) Dashboards() []Dashboard {
-	return []Dashboard{c.Service(), c.Route(), c.Diagnosis(), c.SLO(), c.Runtime(), c.Dependencies(), c.Fleet(), c.Telemetry()}
+	pages := []Dashboard{c.Service(), c.Route(), c.Diagnosis(), c.SLO(), c.Runtime(), c.Dependencies(), c.Fleet(), c.Telemetry()}
+	if len(c.Business) > 0 {
+		pages = append(pages, c.BusinessPage())
+	}
+	return pages
 }
 
 // Exprs returns every PromQL expression of the page: panels, then marks.

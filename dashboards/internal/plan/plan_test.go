@@ -139,7 +139,7 @@ func TestEveryAlertIsTestedInBothDirections(t *testing.T) {
 }
 
 func TestEveryPanelSaysWhatItIs(t *testing.T) {
-	for _, d := range Default().Dashboards() {
+	for _, d := range withBusiness().Dashboards() {
 		for _, r := range d.Rows {
 			for _, p := range r.Panels {
 				where := d.UID + ": " + p.Title
