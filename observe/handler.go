@@ -234,7 +234,7 @@ func (q *request) end(on processor, p any, broke bool) {
 	}
 	q.span.FinishWith(&span.Outcome{
 		Took: took, Name: series.spanName, Failed: status >= 500, Panicked: panicked, Stream: stream,
-		Route: series.spanName, Pace: series.pace,
+		Route: series.spanName, Pace: series.pace, Detacher: q,
 	})
 
 	if panicked {
@@ -246,7 +246,7 @@ func (q *request) end(on processor, p any, broke bool) {
 	} else {
 		series.duration.own.observe(seconds, on)
 		if q.span.Exported() {
-			series.duration.exemplify(seconds, q.span.StartTime().Add(took), &q.span)
+			series.duration.exemplify(seconds, &q.span)
 		}
 	}
 	if n := q.r.ContentLength; n > 0 {

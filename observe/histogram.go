@@ -96,11 +96,11 @@ func (h *histogram) shard(i int) *counts {
 // observe counts v in the shard of a processor. NaN is ignored; a negative v
 // counts as zero, since a clock that was set back must not poison the sum.
 func (h *histogram) observe(v float64, p processor) {
-	if !(v >= 0) {
+	if !(v > 0) {
 		if v != v {
 			return
 		}
-		v = 0
+		v = 0 // not -0
 	}
 	i := 0
 	if h.busy.Load() {

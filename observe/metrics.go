@@ -257,10 +257,10 @@ func (t *timing) observe(v float64, now time.Time, ids trace.SpanContext, p proc
 	}
 }
 
-// exemplify gives an observation its exemplar, when one is due.
-func (t *timing) exemplify(v float64, now time.Time, s *span.Span) {
-	if t.due(v, now.UnixNano()) {
-		t.own.exemplar(v, now, s.TraceID().String(), s.SpanID().String())
+// exemplify gives the observation of how long s took its exemplar, when one is due.
+func (t *timing) exemplify(v float64, s *span.Span) {
+	if t.due(v, s.StartTime().UnixNano()+s.Took().Nanoseconds()) {
+		t.own.exemplar(v, s.EndTime(), s.TraceID().String(), s.SpanID().String())
 	}
 }
 

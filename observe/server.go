@@ -2,7 +2,6 @@ package observe
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -273,54 +272,6 @@ func statusText(status int) string {
 	return strconv.Itoa(status)
 }
 
-// Describe gives the attributes of the server span when somebody will read them.
-func (q *request) Describe(attrs []attribute.KeyValue, ended bool) []attribute.KeyValue {
-	if ended {
-		if q.series.route != unmatched {
-			attrs = append(attrs, attribute.String("http.route", q.series.route))
-		}
-		attrs = append(attrs, attribute.Int("http.response.status_code", int(q.series.key.status)))
-		if q.series.key.class != classNone {
-			attrs = append(attrs, attribute.String("error.type", q.series.key.errorType()))
-		}
-		return attrs
-	}
-	r := q.r
-	add := func(key attribute.Key, value string) {
-		if value != "" {
-			attrs = append(attrs, key.String(value))
-		}
-	}
-	add("http.request.method", methods[methodIndex(r.Method)])
-	if methodIndex(r.Method) == 0 {
-		add("http.request.method_original", text(r.Method, 32))
-	}
-	add("url.scheme", schemes[tlsIndex(r)])
-	add("url.path", text(r.URL.Path, maxAttribute))
-	add("url.query", text(redactQuery(r.URL.RawQuery), maxAttribute))
-	host, port := hostPort(r.Host)
-	add("server.address", text(host, 255))
-	if port > 0 {
-		attrs = append(attrs, attribute.Int("server.port", port))
-	}
-	if peer, port := hostPort(r.RemoteAddr); port > 0 {
-		add("network.peer.address", peer)
-		attrs = append(attrs, attribute.Int("network.peer.port", port))
-	}
-	add("user_agent.original", text(first(r.Header["User-Agent"]), 256))
-	add("network.protocol.version", protocolVersion(r))
-	for _, h := range q.server.headers {
-		if values := r.Header[h.name]; len(values) > 0 {
-			values = slices.Clone(values[:min(len(values), maxHeaderValues)])
-			for i := range values {
-				values[i] = text(values[i], maxAttribute)
-			}
-			attrs = append(attrs, h.key.StringSlice(values))
-		}
-	}
-	return attrs
-}
-
 // header is one that Config.Headers allows.
 type header struct {
 	name string
@@ -352,17 +303,3 @@ func hostPort(s string) (host string, port int) {
 
 // maxAttribute bounds what a client can put on a span.
 const maxAttribute = 1024
-
-func protocolVersion(r *http.Request) string {
-	switch {
-	case r.ProtoMajor == 1 && r.ProtoMinor == 1:
-		return "1.1"
-	case r.ProtoMajor == 1 && r.ProtoMinor == 0:
-		return "1.0"
-	case r.ProtoMajor == 2:
-		return "2"
-	case r.ProtoMajor == 3:
-		return "3"
-	}
-	return ""
-}

@@ -9,17 +9,22 @@ import (
 	"testing"
 
 	"github.com/loadline-go/loadline/observe"
+	"github.com/loadline-go/loadline/observe/capture"
 	"github.com/loadline-go/loadline/tracing"
 )
 
-// startObserve starts all that a service gets by default, but for the listener.
+// startObserve starts all that a service gets by default, but for the listener
+// and the captures.
 func startObserve(b *testing.B, s sampling) *observe.Telemetry {
 	roomForSpans(b)
 	tel, err := observe.Start(background, observe.Config{
 		Service:   "benchmarks",
 		AdminAddr: observe.Off,
-		Tracing:   tracing.Config{Sampler: sampler(s), Exporter: noSpans{}},
-		Logger:    slog.New(slog.DiscardHandler), // the warning that a queue is full
+		// A machine that measures looks like a service in trouble, and the flight
+		// recorder, once armed, would be what is measured.
+		Captures: capture.Config{Dir: observe.Off},
+		Tracing:  tracing.Config{Sampler: sampler(s), Exporter: noSpans{}},
+		Logger:   slog.New(slog.DiscardHandler), // the warning that a queue is full
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -42,9 +42,10 @@ type Outcome struct {
 	Name     string        // the span's name from here on; empty: as it is
 	Failed   bool          // the status becomes Error unless it was set
 	Panicked bool
-	Stream   bool   // its duration says nothing: a WebSocket, server-sent events, a long poll
-	Route    string // groups local roots for late sampling and recent traces; empty: the span's name
-	Pace     *Pace  // of Route, from Provider.Pace, which spares a look-up; nil: looked up
+	Stream   bool     // its duration says nothing: a WebSocket, server-sent events, a long poll
+	Route    string   // groups local roots for late sampling and recent traces; empty: the span's name
+	Detacher Detacher // of the Describer; nil: it has none
+	Pace     *Pace    // of Route, from Provider.Pace, which spares a look-up; nil: looked up
 }
 
 // Begin begins s, whose memory is the caller's, as a child of the current span of parent. It makes s the context to hand

@@ -27,6 +27,9 @@ func Sampled(ctx context.Context) trace.Span {
 	}
 }
 
+// Took returns how long the span took. It takes no lock: for the goroutine that ended it.
+func (s *Span) Took() time.Duration { return s.took }
+
 // Running returns how long ago the span began.
 func (s *Span) Running() time.Duration { return time.Since(s.start) }
 

@@ -134,7 +134,7 @@ func (s *Span) settle(o *Outcome) {
 		p.onEnd(s)
 	}
 	if s.mode&modeSeen != 0 {
-		p.emit(s, "", false)
+		p.emit(s, "", false, o.Detacher)
 	}
 	if s.mode&modeRoot != 0 {
 		p.endRoot(s, o)
@@ -155,7 +155,7 @@ func (p *Provider) endChild(s *Span) {
 	}
 	f.mu.Unlock()
 	if late && s.mode&modeSampled == 0 {
-		p.emit(s, "", true)
+		p.emit(s, "", true, nil)
 	}
 	if gone {
 		p.families.remove(f)
@@ -177,7 +177,7 @@ func (p *Provider) endRoot(s *Span, o *Outcome) {
 	f := s.family.Load()
 	if f == nil {
 		if reason != "" {
-			p.emit(s, reason, true)
+			p.emit(s, reason, true, nil)
 			p.late.kept.Add(1)
 		}
 		if show {
@@ -219,10 +219,10 @@ func (p *Provider) endRoot(s *Span, o *Outcome) {
 	if reason != "" {
 		for i := len(done) - 1; i >= 0; i-- { // the list runs from the youngest
 			if c := done[i]; c.mode&modeSampled == 0 {
-				p.emit(c, "", true)
+				p.emit(c, "", true, nil)
 			}
 		}
-		p.emit(s, reason, true)
+		p.emit(s, reason, true, nil)
 		p.late.kept.Add(1)
 		if lost > 0 {
 			p.lose(lost)

@@ -291,7 +291,7 @@ func TestWhatALaterSDKAddsToASpanHasAnAnswer(t *testing.T) {
 	if got := s.ReadWriteSpan.InstrumentationScope().Name; got != s.InstrumentationScope().Name {
 		t.Errorf("the scope answers %q", got)
 	}
-	if r := s.record("", false); r.ReadOnlySpan.EndTime().IsZero() {
+	if r := s.record("", false, nil); r.ReadOnlySpan.EndTime().IsZero() {
 		t.Error("the record's embedded span has not ended")
 	}
 	s.ReadWriteSpan.AddEvent("x") // and it does nothing

@@ -22,25 +22,28 @@ func (l *lateStart) SetAttributes(attrs ...attribute.KeyValue) {
 	if l.closed {
 		return
 	}
-	m := more{attrs: append([]attribute.KeyValue(nil), l.record.attrs...), droppedAttrs: l.record.droppedAttrs, dirty: true}
+	m := more{attrs: append([]attribute.KeyValue(nil), l.record.Attributes()...), droppedAttrs: l.record.DroppedAttributes(), dirty: true}
 	m.add(l.Span.scope().p, attrs)
-	l.record.attrs, l.record.droppedAttrs = m.handOut(), m.droppedAttrs
+	if l.record.rest == nil {
+		l.record.rest = new(rest)
+	}
+	l.record.rest.attrs, l.record.rest.droppedAttrs, l.record.described = m.handOut(), m.droppedAttrs, false
 }
 
 // seal ends the time for attributes: the record is about to be shared.
 func (l *lateStart) seal() { l.closed = true }
 
 func (l *lateStart) Name() string                                { return l.record.name }
-func (l *lateStart) SpanContext() trace.SpanContext              { return l.record.own }
-func (l *lateStart) Parent() trace.SpanContext                   { return l.record.parent }
-func (l *lateStart) SpanKind() trace.SpanKind                    { return l.record.kind }
+func (l *lateStart) SpanContext() trace.SpanContext              { return l.record.SpanContext() }
+func (l *lateStart) Parent() trace.SpanContext                   { return l.record.Parent() }
+func (l *lateStart) SpanKind() trace.SpanKind                    { return l.record.SpanKind() }
 func (l *lateStart) StartTime() time.Time                        { return l.record.start }
-func (l *lateStart) EndTime() time.Time                          { return l.record.end }
-func (l *lateStart) Attributes() []attribute.KeyValue            { return l.record.attrs }
-func (l *lateStart) Events() []sdktrace.Event                    { return l.record.events }
-func (l *lateStart) Links() []sdktrace.Link                      { return l.record.links }
-func (l *lateStart) Status() sdktrace.Status                     { return l.record.status }
-func (l *lateStart) ChildSpanCount() int                         { return l.record.kids }
+func (l *lateStart) EndTime() time.Time                          { return l.record.EndTime() }
+func (l *lateStart) Attributes() []attribute.KeyValue            { return l.record.Attributes() }
+func (l *lateStart) Events() []sdktrace.Event                    { return l.record.Events() }
+func (l *lateStart) Links() []sdktrace.Link                      { return l.record.Links() }
+func (l *lateStart) Status() sdktrace.Status                     { return l.record.Status() }
+func (l *lateStart) ChildSpanCount() int                         { return l.record.ChildSpanCount() }
 func (l *lateStart) Resource() *resource.Resource                { return l.record.Resource() }
 func (l *lateStart) InstrumentationScope() instrumentation.Scope { return l.record.scope.is }
 func (l *lateStart) IsRecording() bool                           { return !l.closed }

@@ -88,11 +88,15 @@ func newPipeline(e Exporter, log func(string, ...any)) *pipeline {
 // OnStart does nothing.
 func (l *pipeline) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
 
-// OnEnd admits a span or counts it as dropped. It never waits for an exporter.
+// OnEnd admits a span that is sampled.
 func (l *pipeline) OnEnd(s sdktrace.ReadOnlySpan) {
-	if !s.SpanContext().IsSampled() {
-		return // recorded for other processors only
+	if s.SpanContext().IsSampled() { // or else it is recorded for other processors only
+		l.admit(s)
 	}
+}
+
+// admit takes a span or counts it as dropped. It never waits for an exporter.
+func (l *pipeline) admit(s sdktrace.ReadOnlySpan) {
 	l.mu.Lock()
 	l.produced++
 	switch {
@@ -108,6 +112,10 @@ func (l *pipeline) OnEnd(s sdktrace.ReadOnlySpan) {
 		} else if len(l.burst) == 1 {
 			l.timer.Reset(burstDelay)
 		}
+	}
+	if l.unsaid == 0 {
+		l.mu.Unlock()
+		return
 	}
 	say := l.report()
 	l.mu.Unlock()

@@ -49,6 +49,7 @@ type Provider struct {
 	pipelines  []*pipeline
 	idle       []Exporter // of a provider that is off: only shut down
 	watching   bool       // someone else than the pipelines sees spans start
+	roomy      bool       // the limits hold whatever an edge describes
 	usual      bool       // nothing is configured that BeginIncoming does not know
 	shut       atomic.Bool
 	shutOnce   sync.Once
@@ -92,6 +93,7 @@ func New(s Settings) *Provider {
 	if p.limits.AttributeValueDepthLimit == 0 {
 		p.limits.AttributeValueDepthLimit = sdktrace.DefaultAttributeValueDepthLimit
 	}
+	p.roomy = p.limits.AttributeValueLengthLimit < 0 && (p.limits.AttributeCountLimit < 0 || p.limits.AttributeCountLimit >= maxFacts)
 	p.late.init(s.Late)
 	p.families.init(p.late.Traces)
 	processors := append([]sdktrace.SpanProcessor(nil), s.Processors...)

@@ -160,11 +160,11 @@ func traceOf(s *Span, o *Outcome, reason string, below, open []*Span, lost int) 
 	}
 	t.Spans = make([]TraceSpan, len(all))
 	for i, c := range all {
-		r := c.record("", false)
+		r := c.record("", false, nil)
 		k := &t.Spans[i]
 		*k = TraceSpan{
-			ID: c.id.String(), Name: r.name, Kind: r.kind.String(), Scope: r.scope.is.Name, Offset: r.start.Sub(s.start),
-			Open: r.end.IsZero(), Error: r.status.Code == codes.Error, Message: r.status.Description, Attributes: texts(r.attrs),
+			ID: c.id.String(), Name: r.name, Kind: r.SpanKind().String(), Scope: r.scope.is.Name, Offset: r.start.Sub(s.start),
+			Open: !r.ended, Error: codes.Code(r.status) == codes.Error, Message: r.Status().Description, Attributes: texts(r.Attributes()),
 		}
 		if c.parentID.IsValid() {
 			k.Parent = c.parentID.String()
@@ -172,9 +172,9 @@ func traceOf(s *Span, o *Outcome, reason string, below, open []*Span, lost int) 
 		if k.Open {
 			k.Duration = t.Duration - k.Offset
 		} else {
-			k.Duration = r.end.Sub(r.start)
+			k.Duration = r.EndTime().Sub(r.start)
 		}
-		for _, e := range r.events {
+		for _, e := range r.Events() {
 			k.Events = append(k.Events, TraceEvent{Name: e.Name, Offset: e.Time.Sub(s.start), Attributes: texts(e.Attributes)})
 		}
 	}

@@ -32,16 +32,25 @@ func mendAll(spans []sdktrace.ReadOnlySpan) []sdktrace.ReadOnlySpan {
 }
 
 func (r *record) sound() bool {
-	if !Sound(r.name) || !Sound(r.status.Description) || !r.described && !soundAttrs(r.attrs) || !r.scope.sound {
+	if !r.scope.sound {
 		return false
 	}
-	for i := range r.events {
-		if !Sound(r.events[i].Name) || !soundAttrs(r.events[i].Attributes) {
+	if r.facts.By == nil && !Sound(r.name) {
+		return false
+	}
+	if r.rest == nil {
+		return true
+	}
+	if !Sound(r.rest.description) || !r.described && !soundAttrs(r.rest.attrs) {
+		return false
+	}
+	for i := range r.rest.events {
+		if !Sound(r.rest.events[i].Name) || !soundAttrs(r.rest.events[i].Attributes) {
 			return false
 		}
 	}
-	for i := range r.links {
-		if !soundAttrs(r.links[i].Attributes) {
+	for i := range r.rest.links {
+		if !soundAttrs(r.rest.links[i].Attributes) {
 			return false
 		}
 	}
@@ -49,15 +58,20 @@ func (r *record) sound() bool {
 }
 
 func (r *record) mend() *record {
-	c := *r
-	c.name, c.status.Description, c.attrs = mend(c.name), mend(c.status.Description), mendAttrs(c.attrs)
-	c.events = slices.Clone(c.events)
-	for i := range c.events {
-		c.events[i].Name, c.events[i].Attributes = mend(c.events[i].Name), mendAttrs(c.events[i].Attributes)
-	}
-	c.links = slices.Clone(c.links)
-	for i := range c.links {
-		c.links[i].Attributes = mendAttrs(c.links[i].Attributes)
+	c := &record{ReadOnlySpan: r.ReadOnlySpan, copied: r.copied}
+	c.name = mend(c.name)
+	if r.rest != nil {
+		rest := *r.rest
+		c.rest = &rest
+		rest.description, rest.attrs = mend(rest.description), mendAttrs(rest.attrs)
+		rest.events = slices.Clone(rest.events)
+		for i := range rest.events {
+			rest.events[i].Name, rest.events[i].Attributes = mend(rest.events[i].Name), mendAttrs(rest.events[i].Attributes)
+		}
+		rest.links = slices.Clone(rest.links)
+		for i := range rest.links {
+			rest.links[i].Attributes = mendAttrs(rest.links[i].Attributes)
+		}
 	}
 	if !c.scope.sound {
 		scope := &Scope{ReadWriteSpan: c.scope.ReadWriteSpan, p: c.scope.p, is: c.scope.is, sound: true}
@@ -65,7 +79,7 @@ func (r *record) mend() *record {
 		scope.is.Attributes = attribute.NewSet(mendAttrs(scope.is.Attributes.ToSlice())...)
 		c.scope = scope
 	}
-	return &c
+	return c
 }
 
 func soundScope(is instrumentation.Scope) bool {
