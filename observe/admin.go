@@ -50,7 +50,7 @@ var sameOrigin = http.NewCrossOriginProtection()
 type page struct{ Path, About string }
 
 func (t *Telemetry) adminMux() http.Handler {
-	profiles := newProfiles()
+	profiles := newProfiles(t.profiler.yield)
 	scrape := promhttp.HandlerFor(t.gatherer, promhttp.HandlerOpts{
 		ErrorLog:            scrapeLog{t},
 		ErrorHandling:       promhttp.ContinueOnError, // one bad metric must not hide the others
@@ -65,6 +65,8 @@ func (t *Telemetry) adminMux() http.Handler {
 	mux.Handle("GET /{$}", local(http.HandlerFunc(t.index)))
 	mux.Handle("GET /debug/metrics/table", local(http.HandlerFunc(t.serveMetricTable)))
 	mux.Handle("GET /debug/traces", local(http.HandlerFunc(t.traces)))
+	mux.Handle("GET /debug/profiles", local(http.HandlerFunc(t.profiler.serve)))
+	mux.Handle("GET /debug/profiles/{at}", local(http.HandlerFunc(t.profiler.serve)))
 	mux.Handle("/debug/captures", local(sameOrigin.Handler(http.HandlerFunc(t.captures.serve))))
 	mux.Handle("GET /debug/captures/{name...}", local(http.HandlerFunc(t.captures.serveFile)))
 	mux.Handle("GET /debug/leaks", local(http.HandlerFunc(t.serveLeaks)))
@@ -168,6 +170,7 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			{"/debug/traces", "the slowest and the last failed requests of each route, as waterfalls"},
 			{"/debug/captures", "evidence of bad moments: flight recordings, profiles, traces; POST makes one"},
 			{"/debug/leaks", "what only grows: goroutines, heap, descriptors; and what could not be looked at"},
+			{"/debug/profiles", "CPU by route in the last minutes, with the profiles"},
 			{"/debug/pprof/", "profiles and execution traces"},
 		},
 		Routes:  t.server.table(),

@@ -74,6 +74,15 @@ func (c *captures) begin() error {
 		d, ok := c.t.sampler.Latest()
 		return ok && d.CPUShare > starvedCPUShare || starved != nil && starved()
 	}
+	hold := config.HoldCPU
+	config.HoldCPU = func() func() {
+		resume := c.t.profiler.yield()
+		if hold == nil {
+			return resume
+		}
+		release := hold()
+		return func() { release(); resume() }
+	}
 	report := config.Report
 	config.Report = func(b capture.Bundle, err error) {
 		c.report(b, err)
@@ -91,13 +100,7 @@ func (c *captures) begin() error {
 		return nil
 	}
 	c.store = store
-	running, stop := context.WithCancel(context.Background())
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		store.Run(running)
-	}()
-	c.t.begun("captures", func(context.Context) error { stop(); <-stopped; return nil })
+	c.t.begun("captures", inBackground(store.Run))
 	return nil
 }
 

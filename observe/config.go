@@ -93,6 +93,14 @@ type Config struct {
 	// Default: nothing is sent anywhere. Variables: OTEL_TRACES_*, OTEL_EXPORTER_OTLP_*, OTEL_BSP_*.
 	Tracing tracing.Config
 
+	// ProfileEvery is the time between two CPU profiles of ten seconds that the
+	// process takes of itself: the last six are at /debug/profiles, and
+	// observe_cpu_seconds_total divides CPU time among the routes by them. While
+	// somebody else profiles, none is taken. Below 20 s a profile is half as
+	// long; at least 1 s. Negative: none.
+	// Default: 1 min. Variable: none.
+	ProfileEvery time.Duration
+
 	// Captures says where the evidence of bad moments is kept and how much of
 	// it: see capture.Config. A slow request, memory near its limit, and
 	// Telemetry.Capture make a bundle there; a crash leaves one to the next
@@ -218,6 +226,12 @@ func (c Config) withDefaults() (Config, error) {
 		c.Interval = 5 * time.Second
 	case c.Interval < 100*time.Millisecond:
 		wrong("Interval", "%v is below 100ms", c.Interval)
+	}
+	switch {
+	case c.ProfileEvery == 0:
+		c.ProfileEvery = time.Minute
+	case c.ProfileEvery > 0 && c.ProfileEvery < time.Second:
+		wrong("ProfileEvery", "%v is below 1s", c.ProfileEvery)
 	}
 	if !(c.MemoryLimitShare >= 0 && c.MemoryLimitShare <= 1) { // NaN is neither
 		wrong("MemoryLimitShare", "%v is not from 0 to 1", c.MemoryLimitShare)

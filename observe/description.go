@@ -216,6 +216,11 @@ var (
 		Name: "observe_traces_evicted_total", Kind: runtimemetrics.Counter, Unit: "{trace}",
 		Help: "Traces that gave up their waiting spans because too many were live.",
 	}
+	routeCPU = Description{
+		Name: "observe_cpu_seconds_total", Kind: runtimemetrics.Counter, Unit: "s",
+		Help:   "CPU time of the process by route, or none: each minute's, divided by a profile of ten seconds of it; a share of 30 % of a busy core is right to 3 points.",
+		Labels: []string{"http_route"},
+	}
 	capturesMade = Description{
 		Name: "observe_captures_total", Kind: runtimemetrics.Counter, Unit: "{capture}",
 		Help:   "Bundles of evidence made, by what asked for them: slow_request, memory, leak, manual.",
@@ -284,6 +289,6 @@ func own() []Description {
 		spanQueueSize, spanQueueCapacity, spansProcessed, spansExported,
 		tracesLive, tracesKeptLate, tracesOverBudget, tracesEvicted,
 		leakSuspects, leakedGoroutines, leakUnknowns,
-		capturesMade, capturesFailed, dropped, seriesOverflow, buildInfo,
+		routeCPU, capturesMade, capturesFailed, dropped, seriesOverflow, buildInfo,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/pprof"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,7 @@ func (t *Telemetry) Handler(next http.Handler) http.Handler {
 func SetRoute(ctx context.Context, pattern string) {
 	if q := requestOf(ctx); q != nil {
 		q.more().route.Store(&pattern)
+		q.server.label(ctx, pattern)
 	}
 }
 
@@ -141,8 +143,24 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(p)
 		}
 	}()
-	h.next.ServeHTTP(q.writer(), q.r)
+	if s.profiling.Load() {
+		h.serveLabelled(q)
+	} else {
+		h.next.ServeHTTP(q.writer(), q.r)
+	}
 	returned = true
+}
+
+// serveLabelled serves while a CPU profile is taken, whose samples carry the
+// route. Where next is no mux, the route is known later: to an inner Handler or SetRoute.
+func (h *handler) serveLabelled(q *request) {
+	defer pprof.SetGoroutineLabels(q) // those of the request's own context
+	if mux, ok := h.next.(*http.ServeMux); ok {
+		_, pattern := mux.Handler(q.r)
+		ctx := h.server.label(q, pattern)
+		q.r = q.r.WithContext(ctx) // pprof.Do inside keeps the labels that its context has
+	}
+	h.next.ServeHTTP(q.writer(), q.r)
 }
 
 // tellRoute serves as the inner of two Handlers. Where next is the mux the
@@ -152,6 +170,7 @@ func (h *handler) tellRoute(outer *request, w http.ResponseWriter, r *http.Reque
 	if mux, ok := h.next.(*http.ServeMux); ok {
 		if _, pattern := mux.Handler(r); pattern != "" {
 			outer.more().route.CompareAndSwap(nil, &pattern)
+			h.server.label(r.Context(), pattern)
 		}
 	} else {
 		defer func() {

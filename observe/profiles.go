@@ -20,10 +20,13 @@ const maxProfile = 60 * time.Second
 type profiles struct {
 	// One at a time: two CPU profiles cannot run at once, and a page that makes
 	// dumps in parallel would be a way to slow the service down.
-	busy chan struct{}
+	busy  chan struct{}
+	yield func() (resume func()) // stops the service's own CPU profiles meanwhile
 }
 
-func newProfiles() *profiles { return &profiles{busy: make(chan struct{}, 1)} }
+func newProfiles(yield func() (resume func())) *profiles {
+	return &profiles{busy: make(chan struct{}, 1), yield: yield}
+}
 
 func (p *profiles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("profile")
@@ -79,6 +82,9 @@ func (p *profiles) timed(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	defer p.end()
+	if name == "profile" {
+		defer p.yield()()
+	}
 	// Bytes come at the end: the deadline for writing starts after the run.
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + adminWriteTimeout))
 	start, stop := pprof.StartCPUProfile, pprof.StopCPUProfile

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"net/http"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,6 +73,7 @@ type server struct {
 	propagator                                  span.Propagator
 	headers                                     []header
 	hint                                        sync.Once
+	profiling                                   atomic.Bool // a CPU profile is taken, whose samples are to carry the route
 }
 
 func newServer(t *Telemetry) *server {
@@ -120,7 +122,11 @@ type route struct {
 	name    string // the pattern without its method: the http_route label
 	panics  prometheus.Counter
 	known   atomic.Pointer[[]*serverSeries]
-	mu      sync.Mutex
+
+	labelled sync.Once
+	labels   pprof.LabelSet // for CPU profiles
+
+	mu sync.Mutex
 }
 
 // seriesKey tells the series of a route apart. It is compared at every request,

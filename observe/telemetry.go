@@ -50,6 +50,7 @@ type Telemetry struct {
 	logExport        *logExport // nil: not asked for
 	flushMetrics     func(context.Context) error
 	captures         *captures
+	profiler         *profiler
 	secrets          map[string]bool
 	losses           *losses
 	quiet            onceAMinute
@@ -133,10 +134,11 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	t.dependencies = newDependencies(t)
 	t.provider.OnEnd(t.dependencies.ended)
 	t.captures = newCaptures(t)
+	t.profiler = newProfiler(t)
 	t.provider.OnSlow(t.captures.slow)
 	t.pools = newPools()
 	t.logCounts = newLogCounts(t.metrics)
-	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval, MemoryLimitShare: config.MemoryLimitShare, OnSample: t.captures.sample}
+	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval, MemoryLimitShare: config.MemoryLimitShare, OnSample: t.sampled}
 	build, _ := t.metrics.gauge(buildInfo).with(config.Service, config.Version, runtime.Version())
 	build.Set(1)
 	t.metrics.registry.MustRegister(
@@ -165,14 +167,11 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	if err := t.captures.begin(); err != nil {
 		return nil, err
 	}
+	if config.ProfileEvery > 0 {
+		t.begun("profiler", inBackground(t.profiler.run))
+	}
 
-	sampling, stop := context.WithCancel(context.Background())
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		t.sampler.Run(sampling)
-	}()
-	t.begun("sampler", func(context.Context) error { stop(); <-stopped; return nil })
+	t.begun("sampler", inBackground(t.sampler.Run))
 	if t.leaks != nil {
 		t.begun("leak watch", t.leaks.start())
 	}
@@ -200,6 +199,23 @@ type step struct {
 // begun notes how to end what was just begun.
 func (t *Telemetry) begun(name string, end func(context.Context) error) {
 	t.undo = append(t.undo, step{name, end})
+}
+
+// sampled is told of each sample of the runtime.
+func (t *Telemetry) sampled(d runtimemetrics.Delta) {
+	t.captures.sample(d)
+	t.profiler.sample(d)
+}
+
+// inBackground runs f, which ends when its context does, and returns what ends it.
+func inBackground(f func(context.Context)) (end func(context.Context) error) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(ctx)
+	}()
+	return func(context.Context) error { stop(); <-done; return nil }
 }
 
 // end ends all that was begun, the last first, so that spans and metrics of the

@@ -51,6 +51,11 @@ type Config struct {
 	// Default: nil, never.
 	Starved func() bool
 
+	// HoldCPU is called before the CPU profile, to stop a profiler that the
+	// program runs itself, and release after it: there is one at a time in a
+	// process. Default: nil.
+	HoldCPU func() (release func())
+
 	// About is what every manifest says of the program. Default: empty.
 	About About
 

@@ -50,7 +50,12 @@ func (s *Store) make(ctx context.Context, a asked) (Bundle, error) {
 		case starved:
 			d.missing("cpu.pprof", "CPU was too short")
 		default:
-			d.file("cpu.pprof", func(w io.Writer) error { return cpuProfile(ctx, w, s.c.CPUProfile) })
+			d.file("cpu.pprof", func(w io.Writer) error {
+				if s.c.HoldCPU != nil {
+					defer s.c.HoldCPU()()
+				}
+				return cpuProfile(ctx, w, s.c.CPUProfile)
+			})
 		}
 	})
 	if err == nil {

@@ -49,12 +49,15 @@ func (c Config) Route() Dashboard {
 				{Title: "Answers by status", Kind: Series, Unit: "reqps", Width: 8, Height: 9, Stack: true,
 					Description: "Responses a second by method and status.",
 					Queries:     []Query{{Expr: s.count(serverRequests, "http_request_method", "http_response_status_code"), Legend: "{{http_request_method}} {{http_response_status_code}}"}}},
-				{Title: "Request bodies p50, p99", Kind: Series, Unit: "bytes", Width: 12, Height: 8, Log: true,
+				{Title: "CPU", Kind: Series, Unit: "short", Width: 8, Height: 8,
+					Description: "Cores that the route keeps busy, by the CPU profiles that the service takes each minute. Near its time in requests: it computes; take the profile at /debug/profiles.",
+					Queries:     []Query{{Expr: sum(s.rate(routeCPU), "job", "instance"), Legend: "{{instance}}"}}},
+				{Title: "Request bodies p50, p99", Kind: Series, Unit: "bytes", Width: 8, Height: 8, Log: true,
 					Description: "Size of what clients send.",
 					Queries: []Query{
 						{Expr: s.quantile(0.99, requestBodies), Legend: "p99"},
 						{Expr: s.quantile(0.5, requestBodies), Legend: "p50"}}},
-				{Title: "Response bodies p50, p99", Kind: Series, Unit: "bytes", Width: 12, Height: 8, Log: true,
+				{Title: "Response bodies p50, p99", Kind: Series, Unit: "bytes", Width: 8, Height: 8, Log: true,
 					Description: "Size of what the handler writes: a list without a limit grows here before it is slow.",
 					Queries: []Query{
 						{Expr: s.quantile(0.99, responseBodies), Legend: "p99"},

@@ -69,6 +69,9 @@ func (c Config) Service() Dashboard {
 					Description: "Where the tail is. Only routes with a request every five seconds or more: below that, p99 is one request.",
 					Queries: []Query{{Expr: "topk(10, " + routes.quantile(0.99, serverRequests, "http_request_method", "http_route") +
 						" and on (http_request_method, http_route) (" + routes.count(serverRequests, "http_request_method", "http_route") + " > 0.2))", Legend: "{{http_request_method}} {{http_route}}"}}},
+				{Title: "CPU by route", Kind: Series, Unit: "short", Width: 24, Height: 8, Stack: true,
+					Description: "Cores kept busy, the ten hungriest routes, by the CPU profiles that each instance takes every minute; none is the collector and what no request asked for. The profiles: /debug/profiles on the admin address.",
+					Queries:     []Query{{Expr: "topk(10, " + sum(routes.rate(routeCPU), "http_route") + ")", Legend: "{{http_route}}"}}},
 				{Title: "Routes, worst first", Kind: Table, Width: 24, Height: 10, SortBy: "p99",
 					Description: "One row for each method and route. Click a heading to sort: Seconds is where the service spends its time, and what to make faster first.",
 					Queries: []Query{
