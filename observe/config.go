@@ -121,6 +121,20 @@ type Config struct {
 	// Default: false. Variable: none.
 	NoLeaks bool
 
+	// SlowQuery is how long a statement may take before OpenDB logs it, as
+	// "observe: slow query" at level warning with its summary, its text without
+	// literals and its trace_id, at most 5 a second for each database. Negative:
+	// never.
+	// Default: 1 s, from which on late sampling keeps a trace, too.
+	SlowQuery time.Duration
+
+	// RepeatedQueries is how often one request, or any other local root of a
+	// trace, may run queries of one summary, as "SELECT items", before that
+	// counts as a query in a loop: observe_db_repeated_queries_total and an event
+	// on the root's span. Negative: that is not looked for.
+	// Default: 10, more than a page that loads its parts one by one has of one kind.
+	RepeatedQueries int
+
 	// Redact names further secrets: attributes of log records and parameters of
 	// URLs, in any case, whose values never leave the process.
 	// Default: the usual names of tokens, keys and passwords, in URLs only.
@@ -232,6 +246,14 @@ func (c Config) withDefaults() (Config, error) {
 		c.ProfileEvery = time.Minute
 	case c.ProfileEvery > 0 && c.ProfileEvery < time.Second:
 		wrong("ProfileEvery", "%v is below 1s", c.ProfileEvery)
+
+	case c.SlowQuery == 0:
+		c.SlowQuery = time.Second
+	case c.SlowQuery < 0:
+		c.SlowQuery = math.MaxInt64
+	}
+	if c.RepeatedQueries == 0 {
+		c.RepeatedQueries = 10
 	}
 	if !(c.MemoryLimitShare >= 0 && c.MemoryLimitShare <= 1) { // NaN is neither
 		wrong("MemoryLimitShare", "%v is not from 0 to 1", c.MemoryLimitShare)

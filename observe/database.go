@@ -5,30 +5,28 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/trace"
-
-	"github.com/loadline-go/loadline/internal/span"
 )
 
 // OpenDB is sql.OpenDB with every operation measured and traced, and the pool
 // watched until the DB is closed. Name tells the databases of a service apart
 // ("orders", "orders-replica"); it is one of few, and pools of one name are
 // added up. What the driver can do it still can, and its errors pass
-// untouched. The text of statements is never a label; a span carries it with
-// its literals replaced by "?".
+// untouched. The text of statements is never a label: their summary is, the
+// verb with its tables; a span and the record of a slow query carry the text
+// with its literals replaced by "?".
 //
 // Besides the verbs of statements, operations are CONNECT, PING, PREPARE,
 // BEGIN, COMMIT and ROLLBACK. What database/sql tries again, as it does after
 // driver.ErrBadConn, counts each time.
+//
+// A statement outside of any trace that the sampler refuses has a span only
+// when it turns out slow or failed; the driver gets the caller's context then.
 //
 // The connector of a driver that is known by name only is had with Connector.
 // A nil connector panics. A nil Telemetry returns sql.OpenDB(c).
@@ -39,17 +37,9 @@ func (t *Telemetry) OpenDB(c driver.Connector, name string) *sql.DB {
 	if c == nil {
 		panic("observe: OpenDB of " + strconv.Quote(name) + ": the connector is nil")
 	}
-	d := &database{tel: t, name: name, system: databaseSystem(c.Driver())}
-	for _, f := range []struct {
-		op   **statement
-		name string
-	}{
-		{&d.connect, "CONNECT"}, {&d.ping, "PING"}, {&d.begin, "BEGIN"}, {&d.commit, "COMMIT"}, {&d.rollback, "ROLLBACK"},
-	} {
-		*f.op = &statement{db: d, operation: f.name}
-	}
+	d := newDatabase(t, name, databaseSystem(c.Driver()))
 	db := sql.OpenDB(&connector{Connector: c, db: d})
-	d.pool = t.pools.add(name, db)
+	d.pool = t.pools.add(name, db, d)
 	return db
 }
 
@@ -97,127 +87,65 @@ type database struct {
 	tel          *Telemetry
 	name, system string
 	pool         *pool
-	found        cache[databaseKey, *timing]
+	slow         slowLog
 
+	created, used                          *timing
+	committed, rolledBack, abandoned       *timing
+	undecided                              *timing // transactions whose end failed
 	connect, ping, begin, commit, rollback *statement
+	prepare                                *query
+	timeouts                               prometheus.Counter
 
 	statements cache[string, *statement] // by text
-	room       atomic.Int32              // taken in statements
+	queries    cache[string, *query]     // by summary
+	recent     [64]atomic.Pointer[statement]
+	room       atomic.Int32 // taken in statements
+	found      cache[timingKey, *timing]
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	extra map[opened]struct{} // rows and transactions beside the first of a connection
+	made  int                 // connections so far
 }
 
-type databaseKey struct{ operation, errorType string }
-
-// Bounds on the statements that are remembered, 1 MiB a database at most. A
-// program whose queries are written in its code has fewer; one that puts
-// values into their text has them without number.
-const (
-	maxStatements    = 512
-	maxStatementText = 2048
-)
-
-// statement is what the executions of one text have in common. It describes
-// the span of each.
-type statement struct {
-	db        *database
-	operation string
-	text      string
-	ok        atomic.Pointer[timing] // of executions that succeed
-
-	once  sync.Once
-	attrs []attribute.KeyValue
+func newDatabase(t *Telemetry, name, system string) *database {
+	d := &database{tel: t, name: name, system: system, conns: map[*conn]struct{}{}, extra: map[opened]struct{}{}}
+	for _, f := range []struct {
+		op   **statement
+		name string
+	}{
+		{&d.connect, "CONNECT"}, {&d.ping, "PING"}, {&d.begin, "BEGIN"}, {&d.commit, "COMMIT"}, {&d.rollback, "ROLLBACK"},
+	} {
+		*f.op = &statement{query: newQuery(d, f.name, "", "")}
+	}
+	d.prepare = newQuery(d, "PREPARE", "", "")
+	d.timeouts, _ = t.pools.timeouts.with(name)
+	d.slow = slowLog{tel: t, above: t.config.SlowQuery}
+	m := t.databases
+	d.created, _ = m.create.with(name)
+	d.used, _ = m.use.with(name)
+	for _, f := range []struct {
+		t      **timing
+		result string
+	}{{&d.committed, "commit"}, {&d.rolledBack, "rollback"}, {&d.abandoned, "abandoned"}, {&d.undecided, "error"}} {
+		*f.t, _ = m.transactions.with(system, name, f.result)
+	}
+	return d
 }
 
-// statement returns that of a text. Known ones cost one look-up and no allocation.
-func (d *database) statement(text string) *statement {
-	s, ok := d.statements.get(text)
-	if ok {
-		return s
-	}
-	s = &statement{db: d, operation: operation(text), text: text}
-	if len(text) <= maxStatementText && d.room.Load() < maxStatements && d.room.Add(1) <= maxStatements {
-		s.text = strings.Clone(text) // not a part of something larger
-		d.statements.add(s.text, s)
-	}
-	return s
+// databases are the instruments that all OpenDBs share.
+type databases struct {
+	operations, rows, transactions *vec[*timing]
+	create, use                    *vec[*timing]
+	repeated                       *vec[prometheus.Counter]
 }
 
-// Describe gives the attributes of the span when somebody will read them;
-// execution.end adds the error.
-func (s *statement) Describe(attrs []attribute.KeyValue, ended bool) []attribute.KeyValue {
-	if ended {
-		return attrs
+func newDatabases(m *metrics) *databases {
+	return &databases{
+		operations: m.histogram(dbDuration), rows: m.histogram(dbRows), transactions: m.histogram(dbTransactions),
+		create: m.histogram(dbCreateTime), use: m.histogram(dbUseTime),
+		repeated: m.counter(dbRepeated),
 	}
-	s.once.Do(func() {
-		s.attrs = []attribute.KeyValue{
-			attribute.String("db.system.name", s.db.system),
-			attribute.String("db.namespace", text(s.db.name, maxHost)),
-			attribute.String("db.operation.name", s.operation),
-		}
-		if s.text != "" {
-			s.attrs = append(s.attrs, attribute.String("db.query.text", text(withoutLiterals(s.text), 2*maxAttribute)))
-		}
-	})
-	return append(attrs, s.attrs...)
-}
-
-// timing returns the series of the executions that ended with errorType.
-func (s *statement) timing(errorType string) *timing {
-	if errorType == "" {
-		if t := s.ok.Load(); t != nil {
-			return t
-		}
-	}
-	d := s.db
-	key := databaseKey{s.operation, errorType}
-	t, ok := d.found.get(key)
-	if !ok {
-		var exact bool
-		t, exact = d.tel.databaseDuration.with(d.system, d.name, s.operation, errorType)
-		if !exact {
-			return t
-		}
-		d.found.add(key, t)
-	}
-	if errorType == "" {
-		s.ok.Store(t)
-	}
-	return t
-}
-
-// execution is one operation under way. It is not on the heap: its span is in
-// the memory of the trace.
-type execution struct {
-	*statement
-	span  *span.Span
-	start time.Time
-}
-
-func (s *statement) start(ctx context.Context) execution {
-	e := execution{statement: s, start: time.Now()}
-	e.span = s.db.tel.beginSpan(ctx, span.Options{
-		Name: s.operation, Kind: trace.SpanKindClient, Start: e.start, Describer: s, Scope: s.db.tel.scope,
-	})
-	return e
-}
-
-// end records the operation. driver.ErrSkip says that there was none:
-// database/sql goes on to do it in another way.
-func (e execution) end(err error, returned bool) {
-	class := ""
-	switch {
-	case !returned:
-		class = "panic"
-	case err == driver.ErrSkip:
-		e.span.Discard()
-		return
-	case err != nil:
-		class = errorType(err)
-		recordError(e.span, err, withoutLiterals) // servers quote the statement and its values
-		if code := databaseCode(err); code != "" {
-			e.span.SetAttributes(attribute.String("db.response.status_code", code))
-		}
-	}
-	finishSpan(e.span, e.timing(class), e.start, class, !returned)
 }
 
 // databaseSystem guesses db.system.name from the package of the driver.
@@ -242,82 +170,4 @@ func databaseSystem(d driver.Driver) string {
 		}
 	}
 	return "other_sql"
-}
-
-// pools collects the state of connection pools at the scrape.
-type pools struct {
-	mu   sync.Mutex
-	open []*pool
-
-	connections, max, waits, waitSeconds *prometheus.Desc
-}
-
-type pool struct {
-	name string
-	db   *sql.DB
-}
-
-func newPools() *pools {
-	return &pools{connections: desc(dbConnections), max: desc(dbConnectionsMax), waits: desc(dbWaits), waitSeconds: desc(dbWaitSeconds)}
-}
-
-func desc(d Description) *prometheus.Desc {
-	return prometheus.V2.NewDesc(d.Name, d.Help, prometheus.UnconstrainedLabels(d.Labels), nil, prometheus.WithUnit(unitSuffix(d)))
-}
-
-// add watches db until remove.
-func (p *pools) add(name string, db *sql.DB) *pool {
-	one := &pool{name: strings.ToValidUTF8(name, "\uFFFD"), db: db}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.open = append(p.open, one)
-	return one
-}
-
-func (p *pools) remove(one *pool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.open = slices.DeleteFunc(p.open, func(o *pool) bool { return o == one })
-}
-
-// Describe implements prometheus.Collector.
-func (p *pools) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{p.connections, p.max, p.waits, p.waitSeconds} {
-		ch <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (p *pools) Collect(ch chan<- prometheus.Metric) {
-	p.mu.Lock()
-	open := slices.Clone(p.open)
-	p.mu.Unlock()
-
-	type sum struct {
-		sql.DBStats
-		unlimited bool
-	}
-	sums := map[string]sum{}
-	for _, one := range open {
-		s, total := one.db.Stats(), sums[one.name]
-		total.Idle += s.Idle
-		total.InUse += s.InUse
-		total.MaxOpenConnections += s.MaxOpenConnections
-		total.WaitCount += s.WaitCount
-		total.WaitDuration += s.WaitDuration
-		total.unlimited = total.unlimited || s.MaxOpenConnections <= 0
-		sums[one.name] = total
-	}
-	for name, s := range sums {
-		gauge := func(d *prometheus.Desc, v int, labels ...string) {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
-		}
-		gauge(p.connections, s.Idle, name, "idle")
-		gauge(p.connections, s.InUse, name, "used")
-		if !s.unlimited {
-			gauge(p.max, s.MaxOpenConnections, name)
-		}
-		ch <- prometheus.MustNewConstMetric(p.waits, prometheus.CounterValue, float64(s.WaitCount), name)
-		ch <- prometheus.MustNewConstMetric(p.waitSeconds, prometheus.CounterValue, s.WaitDuration.Seconds(), name)
-	}
 }

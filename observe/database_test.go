@@ -28,13 +28,14 @@ import (
 func operations(t testing.TB, tel *Telemetry, name string) map[string]uint64 {
 	t.Helper()
 	counts := map[string]uint64{}
-	for labels, m := range family(t, tel, "db_client_operation_duration_seconds") {
-		rest, ok := strings.CutPrefix(labels, "db_namespace="+name+" db_operation_name=")
-		if !ok {
-			continue
+	for _, m := range family(t, tel, "db_client_operation_duration_seconds") {
+		of := map[string]string{}
+		for _, l := range m.GetLabel() {
+			of[l.GetName()] = l.GetValue()
 		}
-		rest = strings.NewReplacer(" db_system_name=other_sql", "", "error_type=", "").Replace(rest)
-		counts[strings.TrimSpace(rest)] += m.GetHistogram().GetSampleCount()
+		if of["db_namespace"] == name {
+			counts[strings.TrimSpace(of["db_operation_name"]+" "+of["error_type"])] += m.GetHistogram().GetSampleCount()
+		}
 	}
 	return counts
 }
@@ -164,7 +165,7 @@ func TestStatementsInARequestAreInItsTrace(t *testing.T) {
 	}
 
 	got := spans()
-	server, query, exec := spanNamed(t, got, "GET"), spanNamed(t, got, "SELECT"), spanNamed(t, got, "UPDATE")
+	server, query, exec := spanNamed(t, got, "GET"), spanNamed(t, got, "SELECT items"), spanNamed(t, got, "UPDATE items")
 	for _, s := range []tracetest.SpanStub{query, exec} {
 		if s.Parent.SpanID() != server.SpanContext.SpanID() || s.SpanContext.TraceID() != server.SpanContext.TraceID() || s.SpanKind != trace.SpanKindClient {
 			t.Errorf("%s: parent %v, kind %v", s.Name, s.Parent, s.SpanKind)
@@ -172,6 +173,7 @@ func TestStatementsInARequestAreInItsTrace(t *testing.T) {
 	}
 	want := map[string]any{
 		"db.system.name": "other_sql", "db.namespace": "orders", "db.operation.name": "SELECT",
+		"db.collection.name": "items", "db.query.summary": "SELECT items",
 		"db.query.text": "SELECT id FROM items WHERE name = ? AND id = ?",
 	}
 	if a := attributes(query); !maps.Equal(a, want) {
@@ -288,17 +290,19 @@ func (k keeper) ExecContext(ctx context.Context, _ string, _ []driver.NamedValue
 // A program that puts values into its statements costs no memory without end.
 func TestStatementsAreBounded(t *testing.T) {
 	tel := start(t, Config{MaxSeries: 20})
-	d := &database{tel: tel, name: "orders", system: "other_sql"}
+	d := newDatabase(tel, "orders", "other_sql")
 	for i := range 4 * maxStatements {
 		s := d.statement(fmt.Sprintf("SELECT %d", i))
-		s.start(t.Context()).end(nil, true)
+		e := s.start(t.Context(), nil)
+		e.end(nil, true)
 	}
 	d.statement(strings.Repeat("x", maxStatementText+1))
 	if n := len(*d.statements.read.Load()); n != maxStatements {
 		t.Errorf("%d statements are remembered, want %d", n, maxStatements)
 	}
 	for i := range 100 {
-		d.statement("SELECT 1").start(t.Context()).end(stateError(fmt.Sprintf("A%04d", i)), true)
+		e := d.statement("SELECT 1").start(t.Context(), nil)
+		e.end(stateError(fmt.Sprintf("A%04d", i)), true)
 	}
 	if n := len(*d.found.read.Load()); n > 20 {
 		t.Errorf("%d series are remembered, want at most 20", n)
@@ -378,7 +382,13 @@ func TestPoolsAreShown(t *testing.T) {
 	y.Close()
 	b.Close()
 	db.Close()
-	if got := values(); len(got) != 0 {
+	got = values()
+	for name := range got {
+		if !strings.Contains(name, "_total ") { // a counter does not go back
+			t.Errorf("after Close: %s", name)
+		}
+	}
+	if got["observe_db_client_connection_waits_total orders"] != 1 {
 		t.Errorf("after Close: %v", got)
 	}
 }

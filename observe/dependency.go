@@ -23,7 +23,7 @@ type dependencies struct {
 // dependencyKey has the label values in the order of the metric that kind names.
 type dependencyKey struct {
 	kind   dependencyKind
-	values [5]string
+	values [6]string
 }
 
 type dependencyKind uint8
@@ -74,7 +74,7 @@ func (d *dependencies) timing(k dependencyKey) (*timing, bool) {
 	v := k.values
 	switch k.kind {
 	case toDatabase:
-		return d.tel.databaseDuration.with(v[0], v[1], v[2], v[3])
+		return d.tel.databases.operations.with(v[0], v[1], v[2], v[3], v[4], v[5])
 	case toHTTP:
 		return d.tel.client.duration.with(v[0], v[1], v[2], v[3], v[4])
 	case toRPC:
@@ -109,10 +109,10 @@ func describeDependency(s *span.Span) (k dependencyKey, ok bool) {
 	host := func() string { return get("server.address", "net.peer.name", "network.peer.address") }
 
 	if system := get("db.system.name", "db.system"); system != "" {
-		return dependencyKey{toDatabase, [5]string{system, get("db.namespace", "db.name"), or(get("db.operation.name", "db.operation"), s.Name()), failed}}, true
+		return dependencyKey{toDatabase, [6]string{system, get("db.namespace", "db.name"), or(get("db.operation.name", "db.operation"), s.Name()), get("db.collection.name", "db.sql.table"), get("db.query.summary"), failed}}, true
 	}
 	if system := get("messaging.system"); system != "" {
-		k := dependencyKey{toQueue, [5]string{system, or(get("messaging.operation.name", "messaging.operation.type", "messaging.operation"), s.Name()), get("messaging.destination.template", "messaging.destination.name", "messaging.destination"), failed}}
+		k := dependencyKey{toQueue, [6]string{system, or(get("messaging.operation.name", "messaging.operation.type", "messaging.operation"), s.Name()), get("messaging.destination.template", "messaging.destination.name", "messaging.destination"), failed}}
 		if s.SpanKind() == trace.SpanKindConsumer {
 			k.kind = fromQueue
 		}
@@ -126,17 +126,17 @@ func describeDependency(s *span.Span) (k dependencyKey, ok bool) {
 		if service := get("rpc.service"); service != "" {
 			method = service + "/" + method
 		}
-		return dependencyKey{toRPC, [5]string{system, or(method, s.Name()), host(), failed}}, true
+		return dependencyKey{toRPC, [6]string{system, or(method, s.Name()), host(), failed}}, true
 	}
 	if method := get("http.request.method", "http.method"); method != "" {
 		status := get("http.response.status_code", "http.status_code")
 		if failed == "_OTHER" && status >= "400" {
 			failed = status
 		}
-		return dependencyKey{toHTTP, [5]string{methods[methodIndex(method)], host(), get("server.port", "net.peer.port"), status, failed}}, true
+		return dependencyKey{toHTTP, [6]string{methods[methodIndex(method)], host(), get("server.port", "net.peer.port"), status, failed}}, true
 	}
 	if name := or(get("peer.service"), host()); name != "" {
-		return dependencyKey{toOther, [5]string{name, s.Name(), failed}}, true
+		return dependencyKey{toOther, [6]string{name, s.Name(), failed}}, true
 	}
 	return k, false
 }

@@ -25,11 +25,11 @@ func TestClientSpansOfOtherLibrariesAreDependencies(t *testing.T) {
 		labels string
 	}{
 		{"GET", trace.SpanKindClient, []attribute.KeyValue{attr("db.system", "redis"), attr("db.operation", "get")}, false,
-			"db_client_operation_duration_seconds", "db_namespace= db_operation_name=get db_system_name=redis error_type="},
+			"db_client_operation_duration_seconds", "db_collection_name= db_namespace= db_operation_name=get db_query_summary= db_system_name=redis error_type="},
 		{"set", trace.SpanKindClient, []attribute.KeyValue{attr("db.system.name", "redis")}, true,
-			"db_client_operation_duration_seconds", "db_namespace= db_operation_name=set db_system_name=redis error_type=_OTHER"},
+			"db_client_operation_duration_seconds", "db_collection_name= db_namespace= db_operation_name=set db_query_summary= db_system_name=redis error_type=_OTHER"},
 		{"INSERT", trace.SpanKindClient, []attribute.KeyValue{attr("db.system.name", "postgresql"), attr("db.namespace", "orders"), attr("db.operation.name", "INSERT"), attr("db.response.status_code", "23505")}, true,
-			"db_client_operation_duration_seconds", "db_namespace=orders db_operation_name=INSERT db_system_name=postgresql error_type=23505"},
+			"db_client_operation_duration_seconds", "db_collection_name= db_namespace=orders db_operation_name=INSERT db_query_summary= db_system_name=postgresql error_type=23505"},
 		{"shop.Prices/Get", trace.SpanKindClient, []attribute.KeyValue{attr("rpc.system", "grpc"), attr("rpc.service", "shop.Prices"), attr("rpc.method", "Get"), attr("server.address", "prices")}, false,
 			"rpc_client_call_duration_seconds", "error_type= rpc_method=shop.Prices/Get rpc_system_name=grpc server_address=prices"},
 		{"send orders", trace.SpanKindProducer, []attribute.KeyValue{attr("messaging.system", "rabbitmq"), attr("messaging.operation.name", "send"), attr("messaging.destination.name", "orders")}, false,

@@ -20,6 +20,8 @@ var (
 var (
 	// A stream lives as long as its client likes: bounds from a second to a day.
 	streamSeconds = []float64{1, 5, 15, 60, 300, 900, 3600, 14400, 86400}
+	// https://opentelemetry.io/docs/specs/semconv/database/database-metrics/#metric-dbclientresponsereturned_rows
+	rowCounts = []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000}
 	// Powers of four from 256 B to 64 MiB: ten buckets cover a query parameter and an upload.
 	bodyBytes = []float64{256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20}
 )
@@ -113,8 +115,25 @@ var (
 	dbDuration = Description{
 		Name: "db_client_operation_duration_seconds", OTel: "db.client.operation.duration", Kind: runtimemetrics.Histogram, Unit: "s",
 		Help:    "Time of a database operation, connecting and preparing among them, without waiting in the pool and without reading rows.",
-		Labels:  []string{"db_system_name", "db_namespace", "db_operation_name", "error_type"},
+		Labels:  []string{"db_system_name", "db_namespace", "db_operation_name", "db_collection_name", "db_query_summary", "error_type"},
 		Buckets: databaseSeconds,
+	}
+	dbRows = Description{
+		Name: "db_client_response_returned_rows", OTel: "db.client.response.returned_rows", Kind: runtimemetrics.Histogram, Unit: "{row}",
+		Help:    "Rows that the program read of a query until it closed it.",
+		Labels:  []string{"db_system_name", "db_namespace", "db_operation_name", "db_collection_name", "db_query_summary"},
+		Buckets: rowCounts,
+	}
+	dbTransactions = Description{
+		Name: "observe_db_transaction_duration_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time from the begin of a transaction to its end by result: commit, rollback, abandoned when its context or connection ended first, or error when the end itself failed.",
+		Labels:  []string{"db_system_name", "db_namespace", "result"},
+		Buckets: databaseSeconds,
+	}
+	dbRepeated = Description{
+		Name: "observe_db_repeated_queries_total", Kind: runtimemetrics.Counter, Unit: "{request}",
+		Help:   "Requests, or other local roots of traces, that ran queries of one summary more often than Config.RepeatedQueries allows: a query in a loop.",
+		Labels: []string{"db_namespace", "db_query_summary", "http_route"},
 	}
 	dbConnections = Description{
 		Name: "db_client_connection_count", OTel: "db.client.connection.count", Kind: runtimemetrics.Gauge, Unit: "{connection}",
@@ -125,6 +144,49 @@ var (
 		Name: "db_client_connection_max", OTel: "db.client.connection.max", Kind: runtimemetrics.Gauge, Unit: "{connection}",
 		Help:   "Connections a pool may open; absent where there is no limit.",
 		Labels: []string{"db_client_connection_pool_name"},
+	}
+	dbIdleMax = Description{
+		Name: "db_client_connection_idle_max", OTel: "db.client.connection.idle.max", Kind: runtimemetrics.Gauge, Unit: "{connection}",
+		Help:   "Idle connections a pool keeps; what is given back beyond is closed.",
+		Labels: []string{"db_client_connection_pool_name"},
+	}
+	dbPending = Description{
+		Name: "db_client_connection_pending_requests", OTel: "db.client.connection.pending_requests", Kind: runtimemetrics.Gauge, Unit: "{request}",
+		Help:   "Goroutines that wait for a connection of a pool now.",
+		Labels: []string{"db_client_connection_pool_name"},
+	}
+	dbTimeouts = Description{
+		Name: "db_client_connection_timeouts_total", OTel: "db.client.connection.timeouts", Kind: runtimemetrics.Counter, Unit: "{timeout}",
+		Help:   "Connections that could not be opened in time; a wait in the pool that its context ends is a wait, and no driver sees its end.",
+		Labels: []string{"db_client_connection_pool_name"},
+	}
+	dbCreateTime = Description{
+		Name: "db_client_connection_create_time_seconds", OTel: "db.client.connection.create_time", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of opening a connection.",
+		Labels:  []string{"db_client_connection_pool_name"},
+		Buckets: databaseSeconds,
+	}
+	dbWaitTime = Description{
+		Name: "db_client_connection_wait_time_seconds", OTel: "db.client.connection.wait_time", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of waits for a connection of a pool; waits between two looks count with their mean, and a look is taken whenever a connection goes to a goroutine that waited.",
+		Labels:  []string{"db_client_connection_pool_name"},
+		Buckets: databaseSeconds,
+	}
+	dbUseTime = Description{
+		Name: "db_client_connection_use_time_seconds", OTel: "db.client.connection.use_time", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time from the first operation on a connection after it was taken from the pool to its return, reading rows among it.",
+		Labels:  []string{"db_client_connection_pool_name"},
+		Buckets: databaseSeconds,
+	}
+	dbClosed = Description{
+		Name: "observe_db_client_connection_closed_total", Kind: runtimemetrics.Counter, Unit: "{connection}",
+		Help:   "Connections that a pool closed by reason: max_idle, idle_time or lifetime. Many by max_idle are opened and closed in turn for nothing.",
+		Labels: []string{"db_client_connection_pool_name", "reason"},
+	}
+	dbUnclosed = Description{
+		Name: "observe_db_unclosed", Kind: runtimemetrics.Gauge, Unit: "{item}",
+		Help:   "Rows and transactions that hold a connection and were left alone for a minute and more: no row read, no statement run.",
+		Labels: []string{"db_client_connection_pool_name", "kind"},
 	}
 	dbWaits = Description{
 		Name: "observe_db_client_connection_waits_total", Kind: runtimemetrics.Counter, Unit: "{wait}",
@@ -283,7 +345,9 @@ func own() []Description {
 		serverQueue, serverQueueIgnored, serverProbes,
 		serverConnections, serverAccepted, serverHandshakeFailures,
 		clientDuration,
-		dbDuration, dbConnections, dbConnectionsMax, dbWaits, dbWaitSeconds,
+		dbDuration, dbRows, dbTransactions, dbRepeated,
+		dbConnections, dbConnectionsMax, dbIdleMax, dbPending, dbTimeouts, dbCreateTime, dbWaitTime, dbUseTime,
+		dbWaits, dbWaitSeconds, dbClosed, dbUnclosed,
 		rpcDuration, messagingDuration, messagingProcess, dependencyDuration,
 		logRecords, ready, checkUp, checkDuration,
 		spanQueueSize, spanQueueCapacity, spansProcessed, spansExported,

@@ -7,6 +7,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"sync/atomic"
+	"time"
 )
 
 type connector struct {
@@ -15,13 +17,19 @@ type connector struct {
 }
 
 func (c *connector) Connect(ctx context.Context) (_ driver.Conn, err error) {
-	e, returned := c.db.connect.start(ctx), false
-	defer func() { e.end(err, returned) }()
-	dc, err := c.Connector.Connect(e.span)
+	e, returned := c.db.connect.start(ctx, nil), false
+	defer func() {
+		e.end(err, returned)
+		if err != nil && (errors.Is(err, context.DeadlineExceeded) || ctx.Err() == context.DeadlineExceeded) {
+			c.db.timeouts.Inc()
+		}
+	}()
+	dc, err := c.Connector.Connect(e.ctx)
 	returned = true
 	if err != nil {
 		return nil, err
 	}
+	c.db.created.own.observe(time.Since(e.start).Seconds(), currentProcessor())
 	return wrap(dc, c.db), nil
 }
 
@@ -38,53 +46,92 @@ func (c *connector) Close() error {
 // can. It must not be able to where dc cannot: database/sql would check the
 // arguments first, by other rules than those of the prepared statement.
 func wrap(dc driver.Conn, db *database) driver.Conn {
-	c := &conn{Conn: dc, db: db}
-	c.queryer, _ = dc.(driver.QueryerContext)
-	c.execer, _ = dc.(driver.ExecerContext)
-	if c.queryer == nil {
-		c.oldQueryer, _ = dc.(driver.Queryer)
+	_, query := dc.(driver.QueryerContext)
+	_, oldQuery := dc.(driver.Queryer)
+	_, exec := dc.(driver.ExecerContext)
+	_, oldExec := dc.(driver.Execer)
+	switch query, exec := query || oldQuery, exec || oldExec; {
+	case query && exec:
+		c := &fullConn{}
+		c.connected(dc, db)
+		return c
+	case query:
+		c := &queryConn{}
+		c.connected(dc, db)
+		return c
+	case exec:
+		c := &execConn{}
+		c.connected(dc, db)
+		return c
 	}
-	if c.execer == nil {
-		c.oldExecer, _ = dc.(driver.Execer)
-	}
-	queries, execs := c.queryer != nil || c.oldQueryer != nil, c.execer != nil || c.oldExecer != nil
-	switch {
-	case queries && execs:
-		return struct {
-			*conn
-			queryer
-			execer
-		}{c, queryer{c}, execer{c}}
-	case queries:
-		return struct {
-			*conn
-			queryer
-		}{c, queryer{c}}
-	case execs:
-		return struct {
-			*conn
-			execer
-		}{c, execer{c}}
-	}
+	c := &conn{}
+	c.connected(dc, db)
 	return c
 }
 
 // conn has every optional interface of a connection but QueryerContext and
 // ExecerContext. Where the driver lacks one, conn does what database/sql would
-// have done without it.
+// have done without it. database/sql calls a connection from one goroutine at a time.
 type conn struct {
 	driver.Conn
 	db         *database
+	resetter   driver.SessionResetter
+	validator  driver.Validator
+	checker    driver.NamedValueChecker
 	queryer    driver.QueryerContext
 	execer     driver.ExecerContext
 	oldQueryer driver.Queryer
 	oldExecer  driver.Execer
+
+	processor  processor    // stands for the connection: two of them seldom share a shard
+	used       time.Time    // the first operation since it was taken from the pool; zero: none yet
+	handed     bool         // somebody waited when it was given back
+	operations atomic.Int64 // so far
+	rows       rows
+	tx         tx
 }
 
 type (
-	queryer struct{ conn *conn }
-	execer  struct{ conn *conn }
+	queryConn struct{ conn }
+	execConn  struct{ conn }
+	fullConn  struct{ queryConn }
 )
+
+// connected begins to wrap dc.
+func (c *conn) connected(dc driver.Conn, db *database) {
+	c.Conn, c.db = dc, db
+	c.resetter, _ = dc.(driver.SessionResetter)
+	c.validator, _ = dc.(driver.Validator)
+	c.checker, _ = dc.(driver.NamedValueChecker)
+	if c.queryer, _ = dc.(driver.QueryerContext); c.queryer == nil {
+		c.oldQueryer, _ = dc.(driver.Queryer)
+	}
+	if c.execer, _ = dc.(driver.ExecerContext); c.execer == nil {
+		c.oldExecer, _ = dc.(driver.Execer)
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	c.processor = processor(db.made)
+	db.made++
+	db.conns[c] = struct{}{}
+}
+
+// Close also ends what database/sql does not end: the use of a connection that
+// went bad, and its transaction.
+func (c *conn) Close() error {
+	c.released()
+	if c.handed {
+		c.handed = false
+		c.db.pool.handed.Add(-1)
+	}
+	if c.tx.Tx != nil {
+		c.tx.over(c.db.abandoned)
+	}
+	c.db.mu.Lock()
+	delete(c.db.conns, c)
+	c.db.mu.Unlock()
+	return c.Conn.Close()
+}
 
 // Unwrap returns the driver's own connection, for sql.Conn.Raw.
 func (c *conn) Unwrap() driver.Conn { return c.Conn }
@@ -94,55 +141,84 @@ func (c *conn) Ping(ctx context.Context) (err error) {
 	if !ok {
 		return nil
 	}
-	e, returned := c.db.ping.start(ctx), false
+	e, returned := c.db.ping.start(ctx, c), false
 	defer func() { e.end(err, returned) }()
-	err = p.Ping(e.span)
+	err = p.Ping(e.ctx)
 	returned = true
 	return err
 }
 
+// ResetSession is called when a connection was taken from the pool again, after
+// the wait for it was added to the pool's.
 func (c *conn) ResetSession(ctx context.Context) error {
-	if r, ok := c.Conn.(driver.SessionResetter); ok {
-		return r.ResetSession(ctx)
+	if c.handed {
+		c.handed = false
+		c.db.pool.handed.Add(-1)
+		c.db.pool.look()
+	}
+	if c.resetter != nil {
+		return c.resetter.ResetSession(ctx)
 	}
 	return nil
 }
 
+// IsValid is called when a connection is about to be put back into the pool.
 func (c *conn) IsValid() bool {
-	if v, ok := c.Conn.(driver.Validator); ok {
-		return v.IsValid()
+	c.released()
+	if p := c.db.pool; p != nil {
+		if n, _ := p.peek.pending(); n > 0 && !c.handed {
+			c.handed = true
+			p.handed.Add(1)
+		}
 	}
-	return true
+	return c.validator == nil || c.validator.IsValid()
+}
+
+// released ends the use of a connection.
+func (c *conn) released() {
+	if !c.used.IsZero() {
+		c.db.used.own.observe(time.Since(c.used).Seconds(), c.processor)
+		c.used = time.Time{}
+	}
 }
 
 func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
-	if n, ok := c.Conn.(driver.NamedValueChecker); ok {
-		return n.CheckNamedValue(v)
+	if c.checker != nil {
+		return c.checker.CheckNamedValue(v)
 	}
 	return driver.ErrSkip
 }
 
-func (q queryer) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
-	c := q.conn
-	e, returned := c.db.statement(query).start(ctx), false
+func (c *queryConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
+	e, returned := c.db.statement(query).start(ctx, &c.conn), false
 	defer func() { e.end(err, returned) }()
 	if c.queryer != nil {
-		rows, err = c.queryer.QueryContext(e.span, query, args)
+		rows, err = c.queryer.QueryContext(e.ctx, query, args)
 	} else if values, bad := plainValues(ctx, args); bad != nil {
 		err = bad
 	} else {
 		rows, err = c.oldQueryer.Query(query, values)
 	}
 	returned = true
-	return rows, err
+	if err != nil {
+		return rows, err
+	}
+	return c.opened(&e, rows), nil
 }
 
-func (x execer) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (res driver.Result, err error) {
-	c := x.conn
-	e, returned := c.db.statement(query).start(ctx), false
+func (c *execConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.exec(ctx, query, args)
+}
+
+func (c *fullConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.exec(ctx, query, args)
+}
+
+func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue) (res driver.Result, err error) {
+	e, returned := c.db.statement(query).start(ctx, c), false
 	defer func() { e.end(err, returned) }()
 	if c.execer != nil {
-		res, err = c.execer.ExecContext(e.span, query, args)
+		res, err = c.execer.ExecContext(e.ctx, query, args)
 	} else if values, bad := plainValues(ctx, args); bad != nil {
 		err = bad
 	} else {
@@ -157,10 +233,10 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) {
 }
 
 func (c *conn) PrepareContext(ctx context.Context, query string) (_ driver.Stmt, err error) {
-	preparing := &statement{db: c.db, operation: "PREPARE", text: query}
-	e, returned := preparing.start(ctx), false
+	preparing := &statement{query: c.db.prepare, text: query}
+	e, returned := preparing.start(ctx, c), false
 	defer func() { e.end(err, returned) }()
-	s, err := c.prepare(e.span, query)
+	s, err := c.prepare(e.ctx, query)
 	returned = true
 	if err != nil {
 		return nil, err
@@ -181,14 +257,14 @@ func (c *conn) prepare(ctx context.Context, query string) (driver.Stmt, error) {
 }
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (_ driver.Tx, err error) {
-	e, returned := c.db.begin.start(ctx), false
+	e, returned := c.db.begin.start(ctx, c), false
 	defer func() { e.end(err, returned) }()
-	dtx, err := c.beginTx(e.span, opts)
+	dtx, err := c.beginTx(e.ctx, opts)
 	returned = true
 	if err != nil {
 		return nil, err
 	}
-	return &tx{Tx: dtx, db: c.db, ctx: ctx}, nil
+	return c.began(&e, ctx, dtx), nil
 }
 
 func (c *conn) beginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
@@ -209,28 +285,6 @@ func (c *conn) beginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	return dtx, err
 }
 
-type tx struct {
-	driver.Tx
-	db  *database
-	ctx context.Context // of BeginTx: Commit and Rollback have none
-}
-
-func (t *tx) Commit() (err error) {
-	e, returned := t.db.commit.start(t.ctx), false
-	defer func() { e.end(err, returned) }()
-	err = t.Tx.Commit()
-	returned = true
-	return err
-}
-
-func (t *tx) Rollback() (err error) {
-	e, returned := t.db.rollback.start(t.ctx), false
-	defer func() { e.end(err, returned) }()
-	err = t.Tx.Rollback()
-	returned = true
-	return err
-}
-
 type stmt struct {
 	driver.Stmt
 	conn      *conn
@@ -238,24 +292,27 @@ type stmt struct {
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
-	e, returned := s.statement.start(ctx), false
+	e, returned := s.statement.start(ctx, s.conn), false
 	defer func() { e.end(err, returned) }()
 	if q, ok := s.Stmt.(driver.StmtQueryContext); ok {
-		rows, err = q.QueryContext(e.span, args)
+		rows, err = q.QueryContext(e.ctx, args)
 	} else if values, bad := plainValues(ctx, args); bad != nil {
 		err = bad
 	} else {
 		rows, err = s.Stmt.Query(values)
 	}
 	returned = true
-	return rows, err
+	if err != nil {
+		return rows, err
+	}
+	return s.conn.opened(&e, rows), nil
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res driver.Result, err error) {
-	e, returned := s.statement.start(ctx), false
+	e, returned := s.statement.start(ctx, s.conn), false
 	defer func() { e.end(err, returned) }()
 	if x, ok := s.Stmt.(driver.StmtExecContext); ok {
-		res, err = x.ExecContext(e.span, args)
+		res, err = x.ExecContext(e.ctx, args)
 	} else if values, bad := plainValues(ctx, args); bad != nil {
 		err = bad
 	} else {

@@ -53,12 +53,14 @@ var (
 	// From a microsecond, the noise of the clock, to 17 minutes; streams, to 36 hours.
 	secondsScale = scale{-20, 10}
 	streamScale  = scale{-10, 17}
+	// From one row to a billion.
+	rowsScale = scale{0, 30}
 	// From a byte to a tebibyte.
 	bytesScale = scale{0, 40}
 )
 
 // scales of the metrics in the table, by unit.
-var scales = map[string]scale{"s": secondsScale, "By": bytesScale}
+var scales = map[string]scale{"s": secondsScale, "By": bytesScale, "{row}": rowsScale}
 
 const (
 	schema    = 3

@@ -209,6 +209,13 @@ func (c *cache[K, V]) get(key K) (value V, ok bool) {
 	return value, ok
 }
 
+func (c *cache[K, V]) len() int {
+	if m := c.read.Load(); m != nil {
+		return len(*m)
+	}
+	return 0
+}
+
 func (c *cache[K, V]) add(key K, value V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -39,21 +39,21 @@ type Telemetry struct {
 	admin    http.Handler
 	address  string
 
-	server           *server
-	listeners        *listeners
-	client           *client
-	databaseDuration *vec[*timing]
-	calls            *calls
-	dependencies     *dependencies
-	pools            *pools
-	logCounts        *logCounts
-	logExport        *logExport // nil: not asked for
-	flushMetrics     func(context.Context) error
-	captures         *captures
-	profiler         *profiler
-	secrets          map[string]bool
-	losses           *losses
-	quiet            onceAMinute
+	server       *server
+	listeners    *listeners
+	client       *client
+	databases    *databases
+	calls        *calls
+	dependencies *dependencies
+	pools        *pools
+	logCounts    *logCounts
+	logExport    *logExport // nil: not asked for
+	flushMetrics func(context.Context) error
+	captures     *captures
+	profiler     *profiler
+	secrets      map[string]bool
+	losses       *losses
+	quiet        onceAMinute
 
 	undo   []step // in the order of starting
 	ending atomic.Bool
@@ -130,13 +130,16 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	t.listeners = newListeners(t.metrics)
 	t.client = newClient(t)
 	t.calls = &calls{duration: t.metrics.histogram(dependencyDuration)}
-	t.databaseDuration = t.metrics.histogram(dbDuration)
+	t.databases = newDatabases(t.metrics)
 	t.dependencies = newDependencies(t)
 	t.provider.OnEnd(t.dependencies.ended)
 	t.captures = newCaptures(t)
 	t.profiler = newProfiler(t)
 	t.provider.OnSlow(t.captures.slow)
-	t.pools = newPools()
+	if config.RepeatedQueries > 0 {
+		t.provider.Crowd(config.RepeatedQueries, t.repeats)
+	}
+	t.pools = newPools(t.metrics)
 	t.logCounts = newLogCounts(t.metrics)
 	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval, MemoryLimitShare: config.MemoryLimitShare, OnSample: t.sampled}
 	build, _ := t.metrics.gauge(buildInfo).with(config.Service, config.Version, runtime.Version())

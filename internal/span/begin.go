@@ -2,6 +2,8 @@ package span
 
 import (
 	"context"
+	"encoding/binary"
+	"math/rand/v2"
 	"net/http"
 	rt "runtime/trace"
 	"sync"
@@ -23,6 +25,7 @@ type Options struct {
 	Scope  *Scope            // nil: this module's
 	// Describer makes the attributes when somebody reads them; nil: none.
 	Describer Describer
+	Lone      Lone // what Provider.Lone said of it; zero: it was not asked
 }
 
 // Describer makes the attributes of a span when they are needed: when a processor or sampler looks at the span while it
@@ -152,6 +155,9 @@ func (p *Provider) begin(s *Span, scope *Scope, parent context.Context, up trace
 			s.extra().parentState, s.more.rawState = ours.more.state, ours.more.rawState
 		}
 	case newRoot:
+	case o.Lone.id.IsValid():
+		s.traceID = o.Lone.id
+		binary.NativeEndian.PutUint64(s.traceID[:8], rand.Uint64()) // what the sampler does not look at
 	default:
 		if up != nil {
 			far = up.SpanContext()

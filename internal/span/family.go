@@ -22,6 +22,7 @@ type family struct {
 	lost   int // of those, the refused ones that ended before the root's fate was known
 	closed bool
 	fate   fate
+	tally  *Tally // nil until asked for
 
 	home         *shard // constant
 	listed, gone bool   // in the table; or at rest, under home's lock as what follows
@@ -116,6 +117,9 @@ func (p *Provider) join(s, ours *Span) {
 		s.next = f.last
 		f.last = s
 		f.linked++
+		if f.linked == p.crowd+1 {
+			f.root.marks.Or(markCrowded)
+		}
 	}
 	f.mu.Unlock()
 }
@@ -184,6 +188,9 @@ func (p *Provider) endRoot(s *Span, o *Outcome) {
 			p.recent.put(w, s, o, reason, nil, nil, 0)
 		}
 		return
+	}
+	if s.marks.Load()&markCrowded != 0 {
+		p.toll(s, f)
 	}
 	var done, running []*Span
 	f.mu.Lock()

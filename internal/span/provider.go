@@ -44,6 +44,8 @@ type Provider struct {
 	late     late
 	families families
 	recent   recent
+	crowd    int // see Crowd; -2: none
+	onCrowd  func(*Span, *Tally)
 
 	processors atomic.Pointer[[]sdktrace.SpanProcessor]
 	pipelines  []*pipeline
@@ -77,7 +79,7 @@ type Scope struct {
 
 // New makes a Provider. Shutdown frees what it holds.
 func New(s Settings) *Provider {
-	p := &Provider{redactor: s.Redactor, off: s.Off, ids: s.IDs, resource: s.Resource, shell: s.SDKSpans && !s.Off}
+	p := &Provider{redactor: s.Redactor, off: s.Off, ids: s.IDs, resource: s.Resource, shell: s.SDKSpans && !s.Off, crowd: -2}
 	if s.Sampler == nil {
 		s.Sampler = sdktrace.ParentBased(sdktrace.AlwaysSample())
 	}

@@ -71,6 +71,8 @@ const (
 	markJudged                      // a local root whose fate is settled
 	markKept                        // and it is exported though it was refused
 	markLoose                       // not linked in the family, because of the bounds
+	markCrowded                     // a local root with more spans below than Provider.Crowd allows
+	markTallied                     // counted in the tally of its trace
 )
 
 // more holds what most spans of the hot path never have.
