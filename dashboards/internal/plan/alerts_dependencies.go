@@ -35,5 +35,15 @@ Otherwise open an exemplar's trace; for a database look at the operations by tot
 			Advice:      `Slow queries first (Dependencies page), then rows that are not closed and transactions held over a call; a larger pool is the last thing to try, for the database has a limit too.`,
 			Dashboard:   DependenciesUID, Vars: []string{"job", "instance"},
 		},
+		{
+			Name: "DBConnectionsLeftOpen", Severity: Ticket, Category: "saturation",
+			Expr:        sum(inRule.now(dbUnclosed), "cluster", "namespace", "job", "instance", "db_client_connection_pool_name", "kind") + " > 0",
+			For:         "5m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }}: {{ $value }} {{ $labels.kind }} of pool {{ $labels.db_client_connection_pool_name }} hold a connection and nobody uses them`,
+			Description: `For 5 minutes there were sql.Rows without a row read, or sql.Tx without a statement run, for a minute and more. Each holds a connection until the process ends; a transaction holds its locks, too.`,
+			Advice: `Which query and route: the list of what is left open on the instance's admin page; from the second one on it tells the line that opened it.
+Rows want a deferred Close before the first return, a transaction a deferred Rollback (after Commit it does nothing). Until that is deployed, a restart frees the connections.`,
+			Dashboard: DependenciesUID, Vars: []string{"job", "instance"},
+		},
 	}
 }

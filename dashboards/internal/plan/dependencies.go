@@ -21,6 +21,9 @@ func (c Config) Dependencies() Dashboard {
 		return p
 	}
 	pool := []string{"job", "instance", "db_client_connection_pool_name"}
+	perPool := "{{instance}} {{db_client_connection_pool_name}}"
+	query := []string{"db_namespace", "db_query_summary"}
+	queries := s.where(`db_query_summary!=""`)
 	return Dashboard{
 		UID:         DependenciesUID,
 		Title:       "Loadline / Dependencies",
@@ -72,10 +75,54 @@ func (c Config) Dependencies() Dashboard {
 					Queries:     []Query{{Expr: sum(s.now(dbConnections), "db_client_connection_pool_name", "db_client_connection_state"), Legend: "{{db_client_connection_pool_name}} {{db_client_connection_state}}"}}},
 				{Title: "Waits for a connection", Kind: Series, Unit: "ops", Width: 8, Height: 9,
 					Description: "How often a goroutine found the pool empty.",
-					Queries:     []Query{{Expr: sum(s.rate(dbWaits), pool...), Legend: "{{instance}} {{db_client_connection_pool_name}}"}}},
+					Queries:     []Query{{Expr: sum(s.rate(dbWaits), pool...), Legend: perPool}}},
 				{Title: "One wait", Kind: Series, Unit: "s", Width: 8, Height: 9,
-					Description: "The mean time that a wait took. It comes on top of the operation's own duration.",
-					Queries:     []Query{{Expr: ratio(sum(s.rate(dbWaitSeconds), pool...), sum(s.rate(dbWaits), pool...)), Legend: "{{instance}} {{db_client_connection_pool_name}}"}}},
+					Description: "It comes on top of the operation's own duration. The mean is exact; the p95 sees waits that ended between two looks as their mean.",
+					Queries: []Query{
+						{Expr: ratio(sum(s.rate(dbWaitSeconds), pool...), sum(s.rate(dbWaits), pool...)), Legend: "mean " + perPool},
+						{Expr: s.quantile(0.95, dbWaitTime, pool...), Legend: "p95 " + perPool}}},
+				{Title: "Goroutines waiting at the scrape", Kind: Series, Unit: "short", Width: 8, Height: 9,
+					Description: "A line that stays where it is while no wait ends: connections are not given back at all.",
+					Queries:     []Query{{Expr: sum(s.now(dbPending), pool...), Legend: perPool}}},
+				{Title: "One use of a connection, p95", Kind: Series, Unit: "s", Width: 8, Height: 9,
+					Description: "From its first operation to its return. Much longer than the operations: rows are read slowly, or a transaction is held over something else.",
+					Queries:     []Query{{Expr: s.quantile(0.95, dbUseTime, pool...), Legend: perPool}}},
+				{Title: "Opening a connection", Kind: Series, Unit: "s", Width: 8, Height: 9,
+					Description: "The p95. Connections that could not be opened in time are beside.",
+					Queries:     []Query{{Expr: s.quantile(0.95, dbCreateTime, pool...), Legend: perPool}}},
+				{Title: "Connections closed and not opened", Kind: Series, Unit: "ops", Width: 8, Height: 9,
+					Description: "Many by max_idle: a pool keeps fewer idle connections than it needs, and opens new ones in turn (SetMaxIdleConns, 2 by default).",
+					Queries: []Query{
+						{Expr: sum(s.rate(dbClosed), "db_client_connection_pool_name", "reason"), Legend: "{{db_client_connection_pool_name}} {{reason}}"},
+						{Expr: sum(s.rate(dbTimeouts), "db_client_connection_pool_name"), Legend: "{{db_client_connection_pool_name}} not opened in time"}}},
+				{Title: "Idle connections of those kept", Kind: Series, Unit: "percentunit", Width: 8, Height: 9,
+					Description: "At 1 the next connection that is given back is closed.",
+					Queries:     []Query{{Expr: ratio(sum(s.where(`db_client_connection_state="idle"`).now(dbConnections), pool...), sum(s.now(dbIdleMax), pool...)), Legend: perPool}}},
+				{Title: "Left open", Kind: Series, Unit: "short", Width: 8, Height: 9, Page: 1,
+					Description: "Rows and transactions that hold a connection and were left alone for a minute and more. The admin page of the instance tells which.",
+					Queries:     []Query{{Expr: sum(s.now(dbUnclosed), append(pool, "kind")...), Legend: perPool + " {{kind}}"}}},
+			}},
+			{Title: "Queries and transactions", Panels: []Panel{
+				table("Queries, most time first", "One row for each verb with its tables; the text of a statement is on its span and in the record of a slow query.", []Query{
+					{Expr: queries.count(dbOperations, query...), Legend: "Rate", Unit: "reqps"},
+					{Expr: queries.share(dbOperations, anyError, query...), Legend: "Failed", Unit: "percentunit", Warn: c.DependencyErrors / 2, Page: c.DependencyErrors},
+					{Expr: queries.quantile(0.5, dbOperations, query...), Legend: "p50", Unit: "s"},
+					{Expr: queries.quantile(0.99, dbOperations, query...), Legend: "p99", Unit: "s"},
+					{Expr: ratio(queries.total(dbRows, query...), queries.count(dbRows, query...)), Legend: "Rows", Unit: "short"},
+					{Expr: queries.total(dbOperations, query...), Legend: "Seconds a second", Unit: "short"},
+				}),
+				{Title: "Queries in a loop", Kind: Series, Unit: "ops", Width: 8, Height: 9,
+					Description: "Requests that ran one query more often than Config.RepeatedQueries allows (10). Load the rows with one query, by IN or a join.",
+					Queries:     []Query{{Expr: sum(s.rate(dbRepeated), "http_route", "db_query_summary"), Legend: "{{http_route}} {{db_query_summary}}"}}},
+				{Title: "Rows read", Kind: Series, Unit: "short", Width: 8, Height: 9,
+					Description: "A second, by query. Thousands for one request: a LIMIT is missing, or the server should do the sum.",
+					Queries:     []Query{{Expr: "topk(10, " + queries.total(dbRows, query...) + ")", Legend: "{{db_namespace}} {{db_query_summary}}"}}},
+				{Title: "Transactions by result", Kind: Series, Unit: "ops", Width: 8, Height: 9, Stack: true,
+					Description: "abandoned: the context or the connection ended before the commit. error: the end itself failed, and only the server knows the result.",
+					Queries:     []Query{{Expr: s.count(dbTransactions, "db_namespace", "result"), Legend: "{{db_namespace}} {{result}}"}}},
+				{Title: "One transaction, p95", Kind: Series, Unit: "s", Width: 8, Height: 9,
+					Description: "What it has locked is locked so long.",
+					Queries:     []Query{{Expr: s.quantile(0.95, dbTransactions, "db_namespace", "result"), Legend: "{{db_namespace}} {{result}}"}}},
 			}},
 			{Title: "Remote procedures and messages", Collapsed: true, Panels: []Panel{
 				table("Remote procedures, most time first", "One row for each method, from the client spans of instrumented libraries.", operations(rpcCalls, "rpc_system_name", "server_address", "rpc_method")),

@@ -296,7 +296,7 @@ func dependencyScenarios() []Scenario {
 		return classic(clientRequests, instanceOf("a")+fmt.Sprintf(`, server_address="pay.example.com", server_port="443", error_type=%q`, errorType), n, le, bounds...)
 	}
 	db := func(errorType string, n, le float64) []Input {
-		return classic(dbOperations, instanceOf("a")+fmt.Sprintf(`, db_system_name="postgresql", db_namespace="orders", db_operation_name="SELECT", error_type=%q`, errorType), n, le, bounds...)
+		return classic(dbOperations, instanceOf("a")+fmt.Sprintf(`, db_system_name="postgresql", db_namespace="orders", db_operation_name="SELECT", db_collection_name="orders", db_query_summary="SELECT orders", error_type=%q`, errorType), n, le, bounds...)
 	}
 	call := func(errorType string, n, le float64) []Input {
 		return classic(calls, instanceOf("a")+fmt.Sprintf(`, dependency="redis", operation="get", error_type=%q`, errorType), n, le, bounds...)
@@ -355,6 +355,12 @@ func dependencyScenarios() []Scenario {
 		{Name: "a full pool and nobody waits", At: "30m",
 			Series: pool(0),
 			Silent: []string{"DBPoolSaturated"}},
+		{Name: "rows are left open", At: "30m",
+			Series: one(dbUnclosed, flat(1), `db_client_connection_pool_name="orders"`, `kind="rows"`),
+			Fires:  []string{"DBConnectionsLeftOpen"}},
+		{Name: "a transaction waits for a person and goes on", At: "30m",
+			Series: one(dbUnclosed, "0x25 1x2 0x370", `db_client_connection_pool_name="orders"`, `kind="transaction"`),
+			Silent: []string{"DBConnectionsLeftOpen"}},
 	}
 }
 
