@@ -144,10 +144,6 @@ func (s *summarizer) read(verb string) {
 			if place = none; last != "DISTINCT" && (from[min(depth, len(from)-1)] || verb == "UPDATE" && depth == 0) {
 				place = maybe
 			}
-		case "AS":
-			if place == list {
-				break // items AS i, orders AS o
-			}
 		case "WITH", "RECURSIVE":
 			if kind == 'w' {
 				s.cte()
