@@ -21,9 +21,10 @@ import (
 )
 
 const (
-	// A scraper that stops reading is cut off; Prometheus' own limit is 10 s.
+	// A client that stops reading is cut off; Prometheus' own limit is 10 s.
 	adminWriteTimeout = 30 * time.Second
-	// Scrapes at once, beyond which a scraper gets 503: each holds a copy of all series.
+	// Scrapes that are rendered at once, beyond which a scraper gets 503, and as
+	// many that are sent: each holds a copy of all series.
 	maxScrapes = 4
 )
 
@@ -58,7 +59,10 @@ func (t *Telemetry) adminMux() http.Handler {
 		EnableOpenMetrics:   true,
 	})
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", scrape)
+	mux.Handle("GET /metrics", &scrapes{next: scrape, cut: func() {
+		t.losses.add("metrics", "scraper_stalled", 1)
+		t.warn("scraper", "observe: metrics: a client that did not read its scrape was cut off for another one")
+	}})
 	mux.HandleFunc("GET /livez", serveLive)
 	mux.HandleFunc("GET /readyz", t.health.serveReady)
 	mux.HandleFunc("GET /readyz/{name}", t.health.serveReady)
