@@ -246,7 +246,8 @@ func (c Config) withDefaults() (Config, error) {
 		c.ProfileEvery = time.Minute
 	case c.ProfileEvery > 0 && c.ProfileEvery < time.Second:
 		wrong("ProfileEvery", "%v is below 1s", c.ProfileEvery)
-
+	}
+	switch {
 	case c.SlowQuery == 0:
 		c.SlowQuery = time.Second
 	case c.SlowQuery < 0:

@@ -87,3 +87,10 @@ func TestSlowQueryCanBeOff(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 }
+
+func TestZeroConfigTakesASecondForSlowAndTenForALoop(t *testing.T) {
+	c, err := Config{}.withDefaults()
+	if err != nil || c.SlowQuery != time.Second || c.RepeatedQueries != 10 {
+		t.Errorf("%v, %d: %v", c.SlowQuery, c.RepeatedQueries, err)
+	}
+}
