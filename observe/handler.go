@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"runtime/pprof"
+	rt "runtime/trace"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -152,23 +153,31 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(p)
 		}
 	}()
-	if s.profiling.Load() {
-		h.serveLabelled(q)
+	if s.profiling.Load() || rt.IsEnabled() {
+		h.serveWatched(q)
 	} else {
 		h.next.ServeHTTP(q.writer(), q.r)
 	}
 	returned = true
 }
 
-// serveLabelled serves while a CPU profile is taken, whose samples carry the
-// route. Where next is no mux, the route is known later: to an inner Handler or SetRoute.
-func (h *handler) serveLabelled(q *request) {
-	defer pprof.SetGoroutineLabels(q) // those of the request's own context
+// serveWatched serves while a CPU profile is taken, whose samples carry the
+// route, or an execution trace, in which the request is a region. Where next is
+// no mux, the route is known later: to an inner Handler or SetRoute.
+func (h *handler) serveWatched(q *request) {
+	name := unmatched
 	if mux, ok := h.next.(*http.ServeMux); ok {
 		_, pattern := mux.Handler(q.r)
-		ctx := h.server.label(q, pattern)
-		q.r = q.r.WithContext(ctx) // pprof.Do inside keeps the labels that its context has
+		name = h.server.route(pattern).name
+		if h.server.profiling.Load() {
+			defer pprof.SetGoroutineLabels(q) // those of the request's own context
+			ctx := h.server.label(q, pattern)
+			q.r = q.r.WithContext(ctx) // pprof.Do inside keeps the labels that its context has
+		}
+	} else if h.server.profiling.Load() {
+		defer pprof.SetGoroutineLabels(q)
 	}
+	defer rt.StartRegion(q, name).End()
 	h.next.ServeHTTP(q.writer(), q.r)
 }
 

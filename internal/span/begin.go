@@ -220,6 +220,7 @@ func (p *Provider) begin(s *Span, scope *Scope, parent context.Context, up trace
 		ctx, task := rt.NewTask(parent, o.Name)
 		s.ctx = ctx
 		s.extra().task = task
+		rt.Log(ctx, "trace_id", s.traceID.String())
 	}
 	// From here on others may see the span.
 	if ours != nil {

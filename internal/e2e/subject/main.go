@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/loadline-go/loadline/observe"
@@ -27,17 +28,26 @@ func main() {
 	service := flag.String("service", "subject", "its name")
 	leaf := flag.String("leaf", "", "base URL of the process whose /leaf is called; its own when empty")
 	factor := flag.Float64("late-factor", 0, "Config.Tracing.Late.Factor")
+	slow := flag.Duration("late-slow", 0, "Config.Tracing.Late.Slow")
+	captures := flag.String("captures", observe.Off, "Config.Captures.Dir")
 	flag.Parse()
 	if *leaf == "" {
 		*leaf = "http://" + *addr
 	}
 	config := observe.Config{Service: *service, AdminAddr: *admin}
 	config.Tracing.Late.Factor = *factor
+	config.Tracing.Late.Slow = *slow
+	config.Captures.Dir = *captures
 	if err := run(context.Background(), config, *addr, *leaf); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
+
+// takeLock has a name of its own to be found by in an execution trace.
+//
+//go:noinline
+func takeLock(l *sync.Mutex) { l.Lock() }
 
 func run(ctx context.Context, config observe.Config, addr, leaf string) error {
 	tel, err := observe.Start(ctx, config)
@@ -78,6 +88,21 @@ func run(ctx context.Context, config observe.Config, addr, leaf string) error {
 		if _, err := io.Copy(w, resp.Body); err != nil {
 			slog.WarnContext(r.Context(), "answer", "err", err)
 		}
+	})
+	// /locked waits for as long as /hold holds.
+	var lock sync.Mutex
+	mux.HandleFunc("GET /locked", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trace-Id", tracing.ID(r.Context()))
+		takeLock(&lock)
+		defer lock.Unlock()
+		fmt.Fprintln(w, "it was free")
+	})
+	mux.HandleFunc("GET /hold", func(w http.ResponseWriter, r *http.Request) {
+		lock.Lock()
+		go func() {
+			defer lock.Unlock()
+			time.Sleep(300 * time.Millisecond)
+		}()
 	})
 	served := tel.Serve(ctx, &http.Server{Addr: addr, Handler: tel.Handler(mux)})
 	if served != nil {
