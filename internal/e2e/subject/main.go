@@ -30,11 +30,13 @@ func main() {
 	factor := flag.Float64("late-factor", 0, "Config.Tracing.Late.Factor")
 	slow := flag.Duration("late-slow", 0, "Config.Tracing.Late.Slow")
 	captures := flag.String("captures", observe.Off, "Config.Captures.Dir")
+	drain := flag.Duration("drain", 0, "Config.DrainDelay")
+	queueHeader := flag.String("queue-header", "", "Config.QueueHeader")
 	flag.Parse()
 	if *leaf == "" {
 		*leaf = "http://" + *addr
 	}
-	config := observe.Config{Service: *service, AdminAddr: *admin}
+	config := observe.Config{Service: *service, AdminAddr: *admin, DrainDelay: *drain, QueueHeader: *queueHeader}
 	config.Tracing.Late.Factor = *factor
 	config.Tracing.Late.Slow = *slow
 	config.Captures.Dir = *captures
@@ -58,7 +60,7 @@ func run(ctx context.Context, config observe.Config, addr, leaf string) error {
 	client := &http.Client{Transport: tel.Transport(&http.Transport{MaxIdleConnsPerHost: 64})}
 
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /leaf", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("/leaf", func(w http.ResponseWriter, r *http.Request) {
 		switch r.FormValue("do") {
 		case "fail":
 			http.Error(w, "failed as asked", http.StatusInternalServerError)
