@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -108,4 +109,23 @@ func TestLoadExplainsGrowthInProportion(t *testing.T) {
 			t.Errorf("%s: got %+v", tt.name, got)
 		}
 	}
+}
+
+func TestOneSlowLookDoesNotStretchTheWindows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var took time.Duration
+		var looks []Look
+		w := newWatcher(Config{
+			NoHeap: true, Looked: func(l Look) { looks = append(looks, l) },
+			Sources: []Source{{Kind: "slow", Open: func() ([]Member, error) { time.Sleep(took); return nil, nil }}},
+		}, nil)
+		for _, took = range []time.Duration{time.Second, 0, time.Second, 2 * time.Second, 0} {
+			w.window()
+		}
+		for i, want := range []time.Duration{time.Minute, time.Minute, time.Minute, 1000 * time.Second, time.Minute} {
+			if looks[i].Next != want || (len(looks[i].Unknown) > 0) != (want > time.Minute) {
+				t.Errorf("look %d took %v: next in %v, want %v; unknown: %v", i, looks[i].Cost, looks[i].Next, want, looks[i].Unknown)
+			}
+		}
+	})
 }

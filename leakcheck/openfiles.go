@@ -30,6 +30,7 @@ type openFiles struct {
 
 	found map[string][]Member // what the last reading found, by Source.Kind
 	err   error
+	took  time.Duration
 	next  time.Time // when the next is due
 }
 
@@ -90,9 +91,11 @@ func (o *openFiles) readWhenDue() {
 		return
 	}
 	o.err = o.read()
-	if cost := time.Since(begin); cost > freeCost {
+	took := time.Since(begin)
+	if cost := min(took, o.took); cost > freeCost { // as for the windows themselves
 		o.next = begin.Add(cost * readingShare)
 	}
+	o.took = took
 }
 
 func (o *openFiles) read() error {

@@ -82,6 +82,7 @@ type watcher struct {
 	goroutines, heapSites detector
 	sources               []detector
 
+	cost time.Duration // of the last look
 	// probed is the window in which the goroutines were last told apart.
 	probed int
 	before process
@@ -163,9 +164,13 @@ func (w *watcher) window() time.Duration {
 		return strings.Compare(a.String(), b.String())
 	})
 	look.Cost = time.Since(begin)
-	look.Next = stretch(w.config.Interval, look.Cost)
+	// One look that took long waited for a processor; a program that has become
+	// too large to look at is so in the next look, too.
+	cost := min(look.Cost, w.cost)
+	w.cost = look.Cost
+	look.Next = stretch(w.config.Interval, cost)
 	if look.Next > w.config.Interval {
-		unknown("looking took %v, so the next window takes %v instead of %v", look.Cost.Round(time.Millisecond), look.Next.Round(time.Second), w.config.Interval)
+		unknown("looking took %v, so the next window takes %v instead of %v", cost.Round(time.Millisecond), look.Next.Round(time.Second), w.config.Interval)
 	}
 	if w.config.Looked != nil {
 		w.config.Looked(look)
