@@ -37,6 +37,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.SetOutput(stderr)
 	out := flags.String("out", "dashboards", "folder to write to")
 	table := flags.String("table", "", "URL of a program's /debug/metrics/table, or a `file` of that: adds a page for its own metrics")
+	flags.Float64Var(&c.BusinessDrop, "business-drop", c.BusinessDrop, "with -table: ticket when a metric's events fall below this share of what is usual; 0: no alert")
 	flags.DurationVar(&c.RouteP99, "route-p99", c.RouteP99, "ticket when the p99 of a route is above this")
 	flags.Float64Var(&c.RouteErrors, "route-errors", c.RouteErrors, "ticket when this share of a route's requests fails")
 	flags.Float64Var(&c.RouteErrorsPage, "route-errors-page", c.RouteErrorsPage, "page when this share of a route's requests fails")

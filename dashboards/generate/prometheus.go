@@ -92,7 +92,7 @@ func ruleTests(c plan.Config, tick string, keep func(plan.Scenario) bool) string
 	for _, g := range c.Groups() {
 		order = append(order, g.Name)
 	}
-	for _, s := range plan.Scenarios() {
+	for _, s := range append(plan.Scenarios(), c.BusinessScenarios()...) {
 		if !keep(s) {
 			continue
 		}

@@ -165,6 +165,12 @@ func TestPrometheusAnswersTheBusiness(t *testing.T) {
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
+		if text, err := server.Promtool(t, lane, nil, "test", "rules", filepath.Join(out, "testdata", "days_test.yaml")); err != nil {
+			t.Errorf("%v: %s", err, text)
+		}
+		if rules, err := os.ReadFile(filepath.Join(out, "testdata", "days_test.yaml")); err != nil || !strings.Contains(string(rules), "BusinessBelowUsual") {
+			t.Errorf("the alert on the business is not tested: %v", err)
+		}
 		text, err := os.ReadFile(filepath.Join(out, "grafana", "loadline-business.json"))
 		if err != nil {
 			t.Fatal(err)

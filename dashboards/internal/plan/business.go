@@ -133,3 +133,55 @@ func (m Metric) panels(s scope) []Panel {
 			Queries: []Query{{Expr: sum(s.now(m.Name), append([]string{"instance"}, m.Labels...)...), Legend: "{{instance}} " + m.legend("")}}}),
 	}
 }
+
+// businessRate is the recorded events a second of each counter and histogram,
+// with the label metric.
+const businessRate = "business:events:rate5m"
+
+func (c Config) businessRules() Group {
+	g := Group{Name: "loadline-business"}
+	for _, m := range c.Business {
+		var expr string
+		switch m.Kind {
+		case "counter":
+			expr = sum(inRule.rate(m.Name), perJob...)
+		case "histogram":
+			expr = inRule.count(m.Name, perJob...)
+		default:
+			continue
+		}
+		g.Records = append(g.Records, Record{Name: businessRate, Expr: expr, Labels: map[string]string{"metric": m.Name}})
+	}
+	if len(g.Records) == 0 || c.BusinessDrop == 0 {
+		return g
+	}
+	g.Alerts = []Alert{{
+		Name: "BusinessBelowUsual", Severity: Ticket, Category: "traffic",
+		// What is usually less than one a minute may well be none for a while.
+		Expr: businessRate + "\n/ ((avg_over_time(" + businessRate + "[30m] offset 1d) + avg_over_time(" + businessRate + "[30m] offset 7d)) / 2 > 1 / 60)" +
+			" < " + number(c.BusinessDrop),
+		For:         "10m",
+		Summary:     `{{ $labels.job }}: {{ $labels.metric }} fell to {{ $value | humanizePercentage }} of what is usual`,
+		Description: `Compared with the same half hour yesterday and a week ago. When requests are as many as ever, something fails that is no error.`,
+		Advice: `Business page: since when, and with the requests or without? Without: what changed there, a deploy, a price, a provider that says no?
+By label: one payment method alone is its provider. A public holiday also looks like this.`,
+		Dashboard: BusinessUID, Vars: []string{"job"},
+	}}
+	return g
+}
+
+// BusinessScenarios are those of the rules for the program's own metrics.
+func (c Config) BusinessScenarios() []Scenario {
+	if len(c.businessRules().Alerts) == 0 {
+		return nil
+	}
+	const at = "10200m" // a week and two hours, in ticks of a quarter
+	orders := func(usual, now float64) []Input {
+		return []Input{{businessRate + `{job="shop", metric="an_invented_total"}`, fmt.Sprintf("%gx672 %gx20", usual, now)}}
+	}
+	return []Scenario{
+		{Name: "orders fall to a fifth of what is allowed", At: at, Days: true, Series: orders(5, c.BusinessDrop), Fires: []string{"BusinessBelowUsual"}},
+		{Name: "orders are a little above what is allowed", At: at, Days: true, Series: orders(5, 5.5*c.BusinessDrop), Silent: []string{"BusinessBelowUsual"}},
+		{Name: "orders that come once in five minutes stop", At: at, Days: true, Series: orders(1.0/300, 0), Silent: []string{"BusinessBelowUsual"}},
+	}
+}

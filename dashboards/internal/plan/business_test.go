@@ -41,6 +41,10 @@ func TestBusinessPageShowsEachMetric(t *testing.T) {
 			}
 		}
 	}
+	c.BusinessDrop = 0
+	if n, m := len(c.Alerts()), len(Default().Alerts()); n != m {
+		t.Errorf("%d alerts without that of the business, want %d", n, m)
+	}
 	for name, m := range map[string]Metric{
 		"metric": {Name: `x{a="b"}`, Kind: "gauge"}, "label": {Name: "x", Kind: "gauge", Labels: []string{"a) or vector(1"}}, "kind": {Name: "x", Kind: "summary"},
 	} {

@@ -40,7 +40,8 @@ type Config struct {
 	Namespace string        // of the Kubernetes objects
 
 	// What the program counts for itself; none of it, no page for it.
-	Business []Metric
+	Business     []Metric
+	BusinessDrop float64 // ticket: events of a metric, as a share of what is usual; 0 is no alert
 }
 
 // Default returns the values that the checked-in files are made with.
@@ -74,6 +75,7 @@ func Default() Config {
 		Grafana:             "http://localhost:3000",
 		Interval:            30 * time.Second,
 		Namespace:           "monitoring",
+		BusinessDrop:        0.3,
 	}
 }
 
@@ -135,6 +137,9 @@ func (c Config) Validate() error {
 	}
 	if c.Namespace == "" {
 		errs = append(errs, errors.New("Config.Namespace: empty"))
+	}
+	if !(c.BusinessDrop >= 0 && c.BusinessDrop < 1) {
+		errs = append(errs, fmt.Errorf("Config.BusinessDrop: %v is not a share from 0 to below 1", c.BusinessDrop))
 	}
 	for _, m := range c.Business {
 		errs = append(errs, m.validate())

@@ -64,7 +64,7 @@ func TestEveryHistogramIsAskedBothWays(t *testing.T) {
 }
 
 func TestAlertsKeepTheirPromises(t *testing.T) {
-	c := Default()
+	c := withBusiness()
 	pages := map[string]bool{}
 	for _, d := range c.Dashboards() {
 		pages[d.UID] = true
@@ -106,11 +106,12 @@ func TestAlertsKeepTheirPromises(t *testing.T) {
 func TestEveryAlertIsTestedInBothDirections(t *testing.T) {
 	fires, silent := map[string]bool{}, map[string]bool{}
 	known := map[string]bool{}
-	for _, a := range Default().Alerts() {
+	c := withBusiness()
+	for _, a := range c.Alerts() {
 		known[a.Name] = true
 	}
 	names := map[string]bool{}
-	for _, s := range Scenarios() {
+	for _, s := range append(Scenarios(), c.BusinessScenarios()...) {
 		if names[s.Name] {
 			t.Errorf("scenario %q: twice", s.Name)
 		}

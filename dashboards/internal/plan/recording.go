@@ -79,7 +79,7 @@ func recordedQuantile(q float64) string {
 
 // Groups returns the recording rules, then the alerts.
 func (c Config) Groups() []Group {
-	return []Group{
+	groups := []Group{
 		c.recording(),
 		c.sloRecording(),
 		{Name: "loadline-slo", SLO: true, Alerts: c.sloAlerts()},
@@ -90,6 +90,10 @@ func (c Config) Groups() []Group {
 		{Name: "loadline-availability", Alerts: c.availabilityAlerts()},
 		{Name: "loadline-telemetry", Alerts: c.telemetryAlerts()},
 	}
+	if g := c.businessRules(); len(g.Records) > 0 {
+		groups = append(groups, g)
+	}
+	return groups
 }
 
 // Alerts returns every alert of every group.
