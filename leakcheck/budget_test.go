@@ -64,19 +64,19 @@ func TestWatchSaysWhenItOnlyCounts(t *testing.T) {
 	defer close(c)
 	go block(c)
 	var l Look
-	w := newWatcher(Config{MaxPause: time.Nanosecond, NoHeap: true, Looked: func(got Look) { l = got }}, nil)
-	w.window()
+	w := newWatcher(Config{MaxPause: time.Nanosecond, NoHeap: true, NoDescriptors: true, Looked: func(got Look) { l = got }}, nil, time.Now())
+	w.window(time.Now())
 	if len(l.Unknown) != 1 || !strings.Contains(l.Unknown[0].Error(), "are counted, not told one from another") || l.Pause != 0 {
 		t.Errorf("got %+v", l)
 	}
-	for begin := time.Now(); len(w.goroutines.sites) == 0; w.window() { // its goroutine may not have begun
+	for begin := time.Now(); len(w.goroutines.sites) == 0; w.window(time.Now()) { // its goroutine may not have begun
 		if time.Since(begin) > 30*time.Second {
 			t.Fatal("nothing was counted")
 		}
 		runtime.Gosched()
 	}
-	w = newWatcher(Config{MaxPause: time.Minute, NoHeap: true, Looked: func(got Look) { l = got }}, nil)
-	w.window()
+	w = newWatcher(Config{MaxPause: time.Minute, NoHeap: true, NoDescriptors: true, Looked: func(got Look) { l = got }}, nil, time.Now())
+	w.window(time.Now())
 	if len(l.Unknown) != 0 || l.Pause == 0 || l.Cost < l.Pause {
 		t.Errorf("with time enough: %+v", l)
 	}

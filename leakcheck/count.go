@@ -60,9 +60,10 @@ type counter struct {
 
 // A counted is what all goroutines with one stack have in common.
 type counted struct {
-	key  string
-	g    goroutine // without id and creator
-	skip bool
+	key           string
+	g             goroutine // without id and creator
+	skip          bool
+	many, handles bool
 }
 
 // read returns the groups of all goroutines but the caller's own, with sizes
@@ -94,19 +95,22 @@ func (c *counter) read(skip func(*goroutine) bool) map[string]*tally {
 				frames = frames[:len(frames)-1]
 			}
 			g.frames = frames
-			return &counted{key: siteKey(frames), g: g, skip: len(frames) == 0 || runs(&g, readFunc) || skip(&g)}
+			return &counted{key: siteKey(frames), g: g, skip: len(frames) == 0 || runs(&g, readFunc) || skip(&g), many: manyAllowed(&g), handles: handles(&g)}
 		})
 		if s.skip {
 			continue
 		}
 		t := groups[s.key]
 		if t == nil {
-			t = &tally{about: func(uint64) Suspect { return s.g.suspect() }}
+			t = &tally{many: s.many, about: func(uint64) Suspect { return s.g.suspect() }}
 			groups[s.key] = t
 		}
 		t.size++
 		if isStuck(&s.g) {
 			t.stuck++
+		}
+		if s.handles {
+			t.handling++
 		}
 	}
 	return groups

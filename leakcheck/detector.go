@@ -33,8 +33,9 @@ const (
 	minSteps  = 5
 	stepShare = 0.125
 	// minKept is the share of what a heap site allocates that a leak keeps,
-	// if half the windows are to be enough.
-	minKept = 0.5
+	// if half the windows are to be enough. What comes and goes keeps half of
+	// it while it rises.
+	minKept = 0.75
 	// minBytes and minShare are how much a heap site must have grown by:
 	// absolutely, and of the live heap. Less is noise of the samples, and no
 	// reason to wake anybody.
@@ -47,8 +48,13 @@ type tally struct {
 	size  float64  // members, or bytes
 	ids   []uint64 // of each member, when the reading tells one from another
 	stuck int      // members that wait as nobody does for long on purpose
-	// Of heap sites: members, and bytes that were ever allocated.
-	count, made float64
+	// Of heap sites: members, bytes that were ever allocated, and how many
+	// samples in use the estimates come from.
+	count, made, samples float64
+	// many says that it takes longer to judge.
+	many bool
+	// handling is how many members have a request in hand.
+	handling int
 	// wide groups have members of several stacks, each of which is a group
 	// too; they tell leaks that wander from stack to stack.
 	wide bool
@@ -68,6 +74,9 @@ type reading struct {
 	inFlight float64 // requests under way
 	ended    float64 // goroutines of the whole process that ended in this window
 	live     float64 // bytes of heap that the last collection found in use
+	// abandoned says that clients hang up and are not noticed: requests in
+	// hand are then as stuck as a send that nobody receives.
+	abandoned bool
 	// collected says that there was a garbage collection.
 	collected bool
 }
@@ -96,11 +105,13 @@ type site struct {
 	// Rows, one value a window. old, grown, ended and deaths are of members
 	// told one from another; old is NaN in windows that did not.
 	size, low, made []float64
+	samples         []float64
 	old             []float64
 	// grown and ended are, by the window of their birth, how many members
 	// became old and how many of those have ended.
 	grown, ended []float64
 	deaths       []float64 // how many old members ended, by the window they ended in
+	many         bool      // takes longer to judge
 	stuck        bool      // most members were in a stuck state at the last reading
 	count        float64
 	oldest       uint64 // member at the last reading
@@ -148,7 +159,9 @@ func (d *detector) observe(r reading) []finding {
 	var found []finding
 	for _, key := range slices.Sorted(maps.Keys(d.sites)) {
 		s := d.sites[key]
-		s.update(now, r.groups[key], r.each)
+		t := r.groups[key]
+		s.update(now, t, r.each)
+		s.stuck = s.stuck || t != nil && r.abandoned && 2*float64(t.handling) > t.size
 		if now-s.last > oldAge {
 			delete(d.sites, key) // none is left; a new one starts afresh
 			continue
@@ -193,6 +206,8 @@ func (s *site) update(now int, t *tally, each bool) {
 	s.stuck = t.size > 0 && 2*float64(t.stuck) > t.size
 	keep(&s.size, t.size)
 	keep(&s.made, t.made)
+	keep(&s.samples, t.samples)
+	s.many = t.many
 	low := t.size
 	for _, v := range s.size[max(len(s.size)-1-oldAge, 0):] {
 		low = min(low, v)
@@ -260,6 +275,8 @@ func (d *detector) judge(s *site) (finding, bool) {
 		need = heapWindows
 	case s.stuck:
 		need = stuckWindows
+	case s.many:
+		need = 2 * idleWindows
 	}
 	for n := need; n <= len(s.size); n *= 2 {
 		if f, ok := d.judgeLast(s, n, need); ok {
@@ -426,20 +443,52 @@ func (s *site) stayed(n int, growth float64) bool {
 func (d *detector) judgeHeap(f *finding, n int) bool {
 	s := f.site
 	row, made := last(s.size, n), last(s.made, n)
-	if steps(row) < max(minSteps, int(stepShare*float64(n))) {
+	if steps(row) < heapWindows/3 {
 		return false
 	}
 	live := last(d.live, n)
-	t, ok := rising(row, max(minBytes, minShare*live[n-1]), maxBytesFall)
-	if !ok {
+	atLeast := max(minBytes, minShare*live[n-1])
+	whole := live
+	t, ok := rising(row, atLeast, maxBytesFall)
+	if !ok && n >= 2*heapWindows && teeth(row, maxBytesFall) >= 2 {
+		// What is freed in lots, such as a queue's array, makes teeth; then
+		// each must begin higher than the last.
+		row, whole = remaining(row), remaining(live)
+		t, ok = rising(row, atLeast, maxBytesFall)
+		ok = ok && steps(row) >= minSteps
+	}
+	if !ok || rarer(s.size) || leaps(row) {
 		return false
 	}
-	kept := t.growth / max(made[n-1]-made[0], t.growth)
+	kept := min(1, t.growth/max(made[n-1]-made[0], 1))
 	if kept < minKept && n < 2*heapWindows {
 		return false
 	}
-	if whole := median(live[n-n/6:]) - median(live[:n/6]); whole < 0.3*t.growth {
-		return false // the heap does not grow: others shrink in its place
+	// What comes and goes is in the samples by chance.
+	samples := last(s.samples, n)
+	if grown := t.growth / max(row[n-1], 1) * samples[n-1]; grown < 3*math.Sqrt(samples[n-1]*(1-kept)) {
+		return false
+	}
+	// The heap as a whole is known exactly. Where most of its growth is this
+	// site's, it must rise as a leak does; else the site must all the more.
+	growth := median(whole[n-n/6:]) - median(whole[:n/6])
+	switch {
+	case growth < 0.3*t.growth:
+		return false // others shrink in its place
+	case math.IsNaN(growth) || t.growth < growth/2:
+		ok = goesOn(row) && !slowed(s.size)
+	default:
+		all := d.live[max(len(d.live)-len(s.size), 0):]
+		if _, ok = rising(whole, t.growth/2, maxFall); ok {
+			ok = !rarer(all) && !slowed(all)
+		} else {
+			// Others make the whole restless. It must still have risen lately.
+			lately := median(whole[n-n/6:]) - median(whole[n-n/3-n/6:n-n/3])
+			ok = n >= 2*heapWindows && lately >= t.slope*float64(n/3)/2 && goesOn(row) && !slowed(s.size)
+		}
+	}
+	if !ok {
+		return false
 	}
 	load := d.load(n, row, kept < minKept)
 	if load.explains {
@@ -532,6 +581,15 @@ func filled(row []float64) []float64 {
 		if math.IsNaN(row[i]) {
 			row[i] = row[i+1]
 		}
+	}
+	return row
+}
+
+// remaining returns for each value how much of it was never freed after.
+func remaining(row []float64) []float64 {
+	row = slices.Clone(row)
+	for i := len(row) - 2; i >= 0; i-- {
+		row[i] = min(row[i], row[i+1])
 	}
 	return row
 }

@@ -51,6 +51,10 @@ func goroutineGroups(gs []*goroutine) map[string]*tally {
 			if isStuck(g) {
 				t.stuck++
 			}
+			if handles(g) {
+				t.handling++
+			}
+			t.many = t.many || manyAllowed(g)
 		}
 		t.about = func(id uint64) Suspect { return gs[max(slices.Index(t.ids, id), 0)].suspect() }
 		groups[key] = t
@@ -61,7 +65,7 @@ func goroutineGroups(gs []*goroutine) map[string]*tally {
 // suspect returns what is to be said of g's group.
 func (g *goroutine) suspect() Suspect {
 	s := Suspect{
-		Kind: "goroutine", Site: blockedIn(g.frames).public(), Creator: g.creator.public(),
+		Kind: "goroutine", Site: siteOf(g.frames).public(), Creator: g.creator.public(),
 		State: g.state, Stack: stackText(g.frames),
 	}
 	if bodyOpen(g) {
@@ -70,6 +74,20 @@ func (g *goroutine) suspect() Suspect {
 		s.Group = hints(g)
 	}
 	return s
+}
+
+// siteOf returns the frame to name a group by: the innermost one outside the
+// standard library, or else the outermost, which says what the goroutine is.
+func siteOf(frames []frame) frame {
+	at := blockedIn(frames)
+	if isStandard(at.fn) {
+		for _, f := range slices.Backward(frames) {
+			if !inRuntime(f.fn) && !isWrapper(f) {
+				return f
+			}
+		}
+	}
+	return at
 }
 
 // memberGroups groups what a Source has open.
@@ -82,7 +100,7 @@ func memberGroups(kind string, all []Member) map[string]*tally {
 		members[key] = append(members[key], m)
 		t := groups[key]
 		if t == nil {
-			t = &tally{}
+			t = &tally{many: kind == "socket"} // pools of connections grow slowly
 			t.about = func(id uint64) Suspect {
 				m := members[key][max(slices.Index(t.ids, id), 0)]
 				return Suspect{Kind: kind, Group: m.Group, Site: m.Site, State: m.State, Stack: m.Stack}

@@ -71,6 +71,7 @@ func (h *heapReader) read(ignore func([]frame) bool) (map[string]*tally, error) 
 			t = &tally{}
 			groups[s.key] = t
 		}
+		t.samples += float64(r.InUseObjects())
 		bytes := unsampled(r.InUseBytes(), r.InUseObjects(), rate)
 		t.size += bytes
 		if bytes > 0 {

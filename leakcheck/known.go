@@ -10,9 +10,9 @@ type knownGood struct {
 	unless func(*goroutine) bool
 	// many there may be of those that belong to something which can itself
 	// leak, such as a connection: a test may leave them, but in production
-	// their number must not only grow.
+	// their number must not grow for twice as long as that of others.
 	many bool
-	// watch are our own, which a test must not leave behind.
+	// watch are known in production alone; a test must not leave them behind.
 	watch bool
 }
 
@@ -45,6 +45,10 @@ var knownGoods = []knownGood{
 	{fn: "net/http/internal/http2.(*ClientConn).readLoop", many: true, why: "a kept-alive connection (Go 1.27)"},
 	{fn: "golang.org/x/net/http2.(*ClientConn).readLoop", many: true, why: "a kept-alive connection"},
 
+	// How many clients keep a connection is theirs to say.
+	{fn: "net/http.(*connReader).backgroundRead", watch: true, why: "watches the client of a request in hand"},
+	{fn: "net/http.(*conn).serve", watch: true, why: "a client's kept-alive connection", unless: handles},
+
 	{fn: "database/sql.(*DB).connectionOpener", many: true, why: "an open pool, which is meant to last as long as the program"},
 	{fn: "database/sql.(*DB).connectionCleaner", many: true, why: "an open pool, which is meant to last as long as the program"},
 
@@ -63,6 +67,12 @@ func known(g *goroutine) string {
 // knownInProduction returns why there may be ever more like g, or "".
 func knownInProduction(g *goroutine) string {
 	return knownAs(g, func(k *knownGood) bool { return !k.many })
+}
+
+// manyAllowed reports whether there may be many like g, so that it takes
+// longer to tell whether they leak.
+func manyAllowed(g *goroutine) bool {
+	return knownAs(g, func(k *knownGood) bool { return k.many }) != ""
 }
 
 func knownAs(g *goroutine, counts func(*knownGood) bool) string {
@@ -93,4 +103,14 @@ func runs(g *goroutine, pattern string) bool {
 // loop waits for input; it waits in a select of its own frame only for a body.
 func bodyOpen(g *goroutine) bool {
 	return g.state == "select" && len(g.frames) > 0 && g.frames[0].fn == "net/http.(*persistConn).readLoop"
+}
+
+// handles reports whether g is a server's goroutine with a request in hand.
+func handles(g *goroutine) bool {
+	for _, f := range g.frames {
+		if f.fn == "net/http.serverHandler.ServeHTTP" {
+			return true
+		}
+	}
+	return false
 }

@@ -95,6 +95,81 @@ func slows(y []float64) bool {
 	return m2 < m1*5/6 && m1-m2 > 1.7*math.Sqrt((v1+v2)/float64(half))
 }
 
+// goesOn reports whether the last third of y surely rises: by a third of the
+// mean pace at least, with what chance may have added taken off.
+func goesOn(y []float64) bool {
+	n := len(y)
+	tail := y[n-n/3-1:]
+	k := float64(len(tail) - 1)
+	m, v := (tail[len(tail)-1]-tail[0])/k, 0.0
+	for i := range tail[1:] {
+		d := tail[i+1] - tail[i] - m
+		v += d * d
+	}
+	return m-math.Sqrt(v/(k-1)/k) >= (y[n-1]-y[0])/float64(n-1)/3
+}
+
+// slowed reports whether the second half of y, of which most may have been
+// long before the readings that are judged, rises at less than two thirds of
+// the pace of the first. The median step is not misled by a warm-up.
+func slowed(y []float64) bool {
+	if len(y) < 12 {
+		return false
+	}
+	pace := func(y []float64) float64 {
+		var all []float64
+		for i := 3; i < len(y); i++ {
+			all = append(all, (y[i]-y[i-3])/3)
+		}
+		return median(all)
+	}
+	half := len(y) / 2
+	return pace(y[half:]) < pace(y[:half])*2/3
+}
+
+// leaps reports whether two steps alone are more than half of y's growth.
+func leaps(y []float64) bool {
+	first, second := 0.0, 0.0
+	for i := range y[1:] {
+		switch d := y[i+1] - y[i]; {
+		case d > first:
+			first, second = d, first
+		case d > second:
+			second = d
+		}
+	}
+	return first+second > (y[len(y)-1]-y[0])/2
+}
+
+// rarer reports whether y rises in fewer and fewer readings, as the greatest
+// so far of anything does, a buffer's size for one: in its first half in more
+// than in the second, beyond what chance explains (one-sided at about 10 %).
+func rarer(y []float64) bool {
+	half := len(y) / 2
+	a, b := float64(steps(y[:half+1])), float64(steps(y[len(y)-half-1:]))
+	return a > b && (a-b)/math.Sqrt(a+b) > 1.3
+}
+
+// teeth counts how often y falls by more than a share of its growth and rises
+// as much again.
+func teeth(y []float64, share float64) (n int) {
+	least := share * (y[len(y)-1] - y[0])
+	top, bottom, down := y[0], y[0], false
+	for _, v := range y {
+		if down {
+			if bottom = min(bottom, v); v > bottom+least {
+				n++
+				top, down = v, false
+			}
+			continue
+		}
+		if top = max(top, v); v < top-least {
+			bottom, down = v, true
+		}
+	}
+	return n
+}
+
 // ended reports whether y has been flat at its end for longer than ever
 // before while it rose: by half as long again, and two steps at least.
 func ended(y []float64) bool {

@@ -46,10 +46,7 @@ func Watch(ctx context.Context, c Config, report func(Suspect)) error {
 	if err := c.validate(); err != nil {
 		return fmt.Errorf("leakcheck: %w", err)
 	}
-	if !c.NoDescriptors {
-		c.Sources = append(newOpenFiles(c.ignoresPath).sources(), c.Sources...)
-	}
-	w := newWatcher(c, report)
+	w := newWatcher(c, report, time.Now())
 	timer := time.NewTimer(w.config.Interval)
 	defer timer.Stop()
 	for {
@@ -57,7 +54,7 @@ func Watch(ctx context.Context, c Config, report func(Suspect)) error {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-			timer.Reset(w.window())
+			timer.Reset(w.window(time.Now()))
 		}
 	}
 }
@@ -106,28 +103,31 @@ type present struct {
 	grew     int     // the window in which it last grew
 }
 
-func newWatcher(c Config, report func(Suspect)) *watcher {
+func newWatcher(c Config, report func(Suspect), now time.Time) *watcher {
 	c = c.withDefaults()
+	if !c.NoDescriptors {
+		c.Sources = append(newOpenFiles(c.ignoresPath).sources(), c.Sources...)
+	}
 	return &watcher{
 		config:    c,
 		report:    report,
-		budget:    newBudget(c.MaxPause, time.Now()),
+		budget:    newBudget(c.MaxPause, now),
 		heapSites: detector{heap: true},
 		sources:   make([]detector, len(c.Sources)),
 		suspects:  map[string]*present{},
-		before:    process{at: time.Now(), created: math.NaN()},
+		before:    process{at: now, created: math.NaN()},
 	}
 }
 
 // window takes the readings that it may, and returns when to take the next.
-func (w *watcher) window() time.Duration {
+func (w *watcher) window(at time.Time) time.Duration {
 	begin := time.Now()
 	w.windows++
-	look := Look{At: begin, Windows: w.windows}
+	look := Look{At: at, Windows: w.windows}
 	unknown := func(format string, args ...any) {
 		look.Unknown = append(look.Unknown, fmt.Errorf("leakcheck: "+format, args...))
 	}
-	r := w.meanwhile(begin)
+	r := w.meanwhile(at)
 
 	w.goroutineReading(&r, &look, unknown)
 	w.judge("goroutine", &w.goroutines, r)
@@ -205,6 +205,9 @@ func (w *watcher) meanwhile(at time.Time) reading {
 			r.rate = float64(requests-w.before.requests) / elapsed
 		}
 		r.inFlight = float64(inFlight)
+	}
+	for _, p := range w.suspects {
+		r.abandoned = r.abandoned || p.Kind == "close_wait" && strings.HasPrefix(p.Group, "accepted ")
 	}
 	r.collected = now.cycles != w.before.cycles
 	w.before = now
