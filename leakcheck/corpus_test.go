@@ -223,10 +223,10 @@ func TestCorpus(t *testing.T) {
 		programs []corpusProgram
 	}{{"development", slices.Concat(corpusLeaks, corpusHealthy)}} {
 		var (
-			b                        strings.Builder
-			leaks, found, right      int
-			healthy, flagged         int
-			delays, heapDelays, both []int
+			b                   strings.Builder
+			leaks, found, right int
+			healthy, flagged    int
+			delays, heapDelays  []int
 		)
 		table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(table, "program\twindows\tkind\tconfidence\tfirst suspect\n")
@@ -260,7 +260,7 @@ func TestCorpus(t *testing.T) {
 				} else {
 					verdict = "WRONG SITE: " + r.first.String()
 				}
-				if both = append(both, r.delay); r.first.Kind == "heap" {
+				if r.first.Kind == "heap" {
 					heapDelays = append(heapDelays, r.delay)
 				} else {
 					delays = append(delays, r.delay)

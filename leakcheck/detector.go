@@ -276,7 +276,7 @@ func (d *detector) judge(s *site) (finding, bool) {
 	case s.stuck:
 		need = stuckWindows
 	case s.many:
-		need = 2 * idleWindows
+		need = idleWindows * 3 / 2
 	}
 	for n := need; n <= len(s.size); n *= 2 {
 		if f, ok := d.judgeLast(s, n, need); ok {

@@ -10,7 +10,7 @@ type knownGood struct {
 	unless func(*goroutine) bool
 	// many there may be of those that belong to something which can itself
 	// leak, such as a connection: a test may leave them, but in production
-	// their number must not grow for twice as long as that of others.
+	// their number must not grow for half as long again as that of others.
 	many bool
 	// watch are known in production alone; a test must not leave them behind.
 	watch bool

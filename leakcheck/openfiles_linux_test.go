@@ -125,7 +125,7 @@ func TestOpenFilesTruthTable(t *testing.T) {
 			os.Remove(f.Name())
 			h.keep(func() { f.Close() })
 		}},
-		{name: "connections to a silent peer", kind: "socket", group: "to 127.0.0.1:PORT", windows: 32, step: func(h *holder) {
+		{name: "connections to a silent peer", kind: "socket", group: "to 127.0.0.1:PORT", windows: 40, step: func(h *holder) {
 			a, b := h.dial()
 			h.keep(func() { a.Close(); b.Close() })
 		}},
