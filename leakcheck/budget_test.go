@@ -118,9 +118,9 @@ func TestOneSlowLookDoesNotStretchTheWindows(t *testing.T) {
 		w := newWatcher(Config{
 			NoHeap: true, Looked: func(l Look) { looks = append(looks, l) },
 			Sources: []Source{{Kind: "slow", Open: func() ([]Member, error) { time.Sleep(took); return nil, nil }}},
-		}, nil)
+		}, nil, time.Now())
 		for _, took = range []time.Duration{time.Second, 0, time.Second, 2 * time.Second, 0} {
-			w.window()
+			w.window(time.Now())
 		}
 		for i, want := range []time.Duration{time.Minute, time.Minute, time.Minute, 1000 * time.Second, time.Minute} {
 			if looks[i].Next != want || (len(looks[i].Unknown) > 0) != (want > time.Minute) {
