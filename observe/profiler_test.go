@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"runtime/pprof"
 	"strings"
 	"sync"
@@ -232,5 +233,40 @@ func TestProfilesPage(t *testing.T) {
 	}
 	if err := p.keep([]byte("half a prof")); err == nil {
 		t.Error("a torn profile was kept")
+	}
+}
+
+func TestLocksAndWaitsAreProfiled(t *testing.T) {
+	if runtime.SetMutexProfileFraction(-1) != 0 {
+		t.Skip("the tests run with a mutex profile")
+	}
+	tel := start(t, Config{ProfileEvery: time.Hour})
+	if got := runtime.SetMutexProfileFraction(-1); got != mutexFraction {
+		t.Errorf("mutex fraction %d", got)
+	}
+	before := pprof.Lookup("block").Count()
+	for range 1000 { // a sample for 100 us of waiting, on average
+		done := make(chan bool)
+		go func() { time.Sleep(time.Millisecond); close(done) }()
+		<-done
+		if pprof.Lookup("block").Count() > before {
+			break
+		}
+	}
+	if pprof.Lookup("block").Count() == before {
+		t.Error("no wait was profiled")
+	}
+	if err := tel.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := runtime.SetMutexProfileFraction(-1); got != 0 {
+		t.Errorf("mutex fraction %d after Shutdown", got)
+	}
+	runtime.SetMutexProfileFraction(7)
+	defer runtime.SetMutexProfileFraction(0)
+	own := start(t, Config{ProfileEvery: time.Hour})
+	own.Shutdown(t.Context())
+	if got := runtime.SetMutexProfileFraction(-1); got != 7 {
+		t.Errorf("the program's own mutex fraction became %d", got)
 	}
 }

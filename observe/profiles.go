@@ -129,10 +129,10 @@ func attachment(w http.ResponseWriter, name string) {
 func (p *profiles) names() []page {
 	about := map[string]string{
 		"allocs":       "all allocations since the start, by site",
-		"block":        "where goroutines waited for channels and locks (off until runtime.SetBlockProfileRate)",
+		"block":        "where goroutines waited for channels and locks (empty with Config.ProfileEvery below 0)",
 		"goroutine":    "all goroutines by stack; ?debug=1 as text",
 		"heap":         "live objects by site; ?gc=1 collects first",
-		"mutex":        "who held contended locks (off until runtime.SetMutexProfileFraction)",
+		"mutex":        "who held contended locks (empty with Config.ProfileEvery below 0)",
 		"threadcreate": "what made the process start threads",
 	}
 	pages := []page{

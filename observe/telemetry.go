@@ -171,7 +171,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		return nil, err
 	}
 	if config.ProfileEvery > 0 {
-		t.begun("profiler", inBackground(t.profiler.run))
+		t.begun("profiler", t.profiler.begin())
 	}
 
 	t.begun("sampler", inBackground(t.sampler.Run))
