@@ -652,3 +652,33 @@ func TestManifestIsDocumented(t *testing.T) {
 		}
 	}
 }
+
+// Somebody who asks for a capture gets a recording also of a recorder that nothing had armed.
+func TestWishRecordsWhatFollows(t *testing.T) {
+	s := open(t, Config{CPUProfile: 200 * time.Millisecond})
+	stop := make(chan bool)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				trace.WithRegion(context.Background(), "what follows", func() { time.Sleep(time.Millisecond) })
+			}
+		}
+	})
+	b, err := s.Capture(t.Context(), Reason{})
+	close(stop)
+	wg.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	recording, err := os.ReadFile(filepath.Join(b.Dir, "trace.out"))
+	if err != nil || !bytes.Contains(recording, []byte("what follows")) {
+		t.Errorf("%v, %d bytes: %+v", err, len(recording), b.Files)
+	}
+	if _, _, armed := s.Armed(); armed {
+		t.Error("still armed")
+	}
+}

@@ -23,9 +23,14 @@ const partTime = 10 * time.Second
 func (s *Store) make(ctx context.Context, a asked) (Bundle, error) {
 	b, err := s.write(a.at, a.reason, func(d *draft) {
 		starved := s.c.Starved != nil && s.c.Starved()
-		if s.recorder.armed() { // first: the window moves on
+		var until time.Time
+		during := false
+		switch {
+		case s.recorder.armed(): // first: the window moves on
 			d.file("trace.out", s.recorder.snapshot)
-		} else {
+		case a.wish && !starved && s.c.CPUProfile > 0 && s.recorder.arm("a capture", s.c.CPUProfile+time.Minute) == nil:
+			_, until, during = s.Armed()
+		default:
 			d.missing("trace.out", "the flight recorder was not armed")
 		}
 		if !starved {
@@ -56,6 +61,10 @@ func (s *Store) make(ctx context.Context, a asked) (Bundle, error) {
 				}
 				return cpuProfile(ctx, w, s.c.CPUProfile)
 			})
+		}
+		if during {
+			d.file("trace.out", s.recorder.snapshot)
+			s.recorder.disarm(until) // not if an early sign wants it for longer
 		}
 	})
 	if err == nil {

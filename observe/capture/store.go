@@ -37,6 +37,7 @@ type Store struct {
 type asked struct {
 	at     time.Time
 	reason Reason
+	wish   bool // somebody asked for it: what was not recorded before is recorded now
 }
 
 // Open returns a Store of the bundles in c.Dir. It removes what a process that
@@ -103,7 +104,7 @@ func (s *Store) Trigger(r Reason) bool {
 		return false
 	}
 	select {
-	case s.asked <- asked{now, r}:
+	case s.asked <- asked{at: now, reason: r}:
 		s.triggered = append(s.triggered, now)
 		return true
 	default:
@@ -130,7 +131,8 @@ func (s *Store) mayAt(now time.Time) bool {
 }
 
 // Capture makes a bundle now and returns it; it takes as long as the CPU
-// profile. When ctx ends, the profile does, and what was taken until then is
+// profile. Where the flight recorder was not armed, it records these seconds
+// instead of those before. When ctx ends, the profile does, and what was taken until then is
 // kept. It returns ErrBusy while another bundle is being made.
 func (s *Store) Capture(ctx context.Context, r Reason) (Bundle, error) {
 	if s == nil {
@@ -142,7 +144,7 @@ func (s *Store) Capture(ctx context.Context, r Reason) (Bundle, error) {
 		return Bundle{}, ErrBusy
 	}
 	defer func() { <-s.busy }()
-	return s.make(ctx, asked{time.Now(), r})
+	return s.make(ctx, asked{at: time.Now(), reason: r, wish: true})
 }
 
 // List returns the bundles of the directory, the newest first.
