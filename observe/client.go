@@ -2,17 +2,19 @@ package observe
 
 import (
 	"context"
+	"hash/maphash"
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
@@ -27,6 +29,21 @@ import (
 // RoundTrip did not return is counted under error_type "panic", and the panic
 // goes on. Applying it twice counts once. A nil Telemetry returns next, or
 // http.DefaultTransport.
+//
+// Where next is a *http.Transport, requests go through a clone of it whose
+// dialer counts its connections: one clone, however often Transport is called,
+// with a pool of its own. What is set on next afterwards has no effect; to close
+// idle connections call CloseIdleConnections of the http.Client or of what
+// Transport returns. A connection that net/http/httptrace shows has a method
+// NetConn for the one beneath. Of any other RoundTripper is known what it tells
+// through net/http/httptrace.
+//
+// A request counts as a resending of one before it when that failed in the
+// minute before (with an error, or with 401, 408, 425, 429 or 5xx), had the
+// same method and URL, and either belongs to the same span or is the same
+// *http.Request, as it is with the usual retrying clients. Those are counted in
+// observe_http_client_retries_total; the span carries their ordinal number, and
+// that of redirected requests, as http.request.resend_count.
 func (t *Telemetry) Transport(next http.RoundTripper) http.RoundTripper {
 	if next == nil {
 		next = http.DefaultTransport
@@ -37,11 +54,52 @@ func (t *Telemetry) Transport(next http.RoundTripper) http.RoundTripper {
 	if inner, ok := next.(*transport); ok && inner.client == t.client {
 		return inner
 	}
-	return &transport{next: next, client: t.client}
+	made := &transport{next: next, client: t.client}
+	if theirs, ok := next.(*http.Transport); ok {
+		made.keep = theirs
+		if clone := t.client.clone(theirs); clone != nil {
+			made.next, made.whole = clone, theirs
+		}
+	}
+	return made
+}
+
+// WithTemplate returns a context whose outgoing requests are counted and named
+// by a template of their path, "/users/{id}", in the label url_template. The
+// template must be one of few: never the path itself. It is meant for one
+// request, since it holds for every request that is sent with the context or
+// one derived from it, redirects among them. The empty template takes back one
+// that was set.
+func WithTemplate(ctx context.Context, template string) context.Context {
+	return &templated{ctx, template}
+}
+
+type templated struct {
+	context.Context
+	template string
+}
+
+type templateKey struct{}
+
+func (t *templated) Value(key any) any {
+	if _, ok := key.(templateKey); ok {
+		return t
+	}
+	return t.Context.Value(key)
+}
+
+// templateOf returns what WithTemplate set, or "".
+func templateOf(ctx context.Context) string {
+	if t, ok := ctx.Value(templateKey{}).(*templated); ok {
+		return t.template
+	}
+	return ""
 }
 
 type transport struct {
 	next   http.RoundTripper
+	whole  *http.Transport // what next is a clone of: it knows schemes that a clone does not
+	keep   *http.Transport // next is net/http's own, whose hooks are over when it returns
 	client *client
 }
 
@@ -50,37 +108,66 @@ func (t *transport) CloseIdleConnections() {
 	if c, ok := t.next.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
+	if t.whole != nil {
+		t.whole.CloseIdleConnections()
+	}
 }
 
 // client is what all Transports of one Telemetry share.
 type client struct {
-	tel      *Telemetry
-	duration *vec[*timing]
-	found    cache[clientKey, *timing]
-}
-
-type clientKey struct {
-	host, scheme, errorType string
-	method, status          int
+	tel                            *Telemetry
+	duration, phase, lifetime, dns *vec[*timing]
+	retried, unclosed              *vec[prometheus.Counter]
+	hosts                          hosts
+	attempts                       attempts
+	bodies                         bodies
+	hooks                          sync.Pool
+	clones                         clones
 }
 
 func newClient(t *Telemetry) *client {
-	return &client{tel: t, duration: t.metrics.histogram(clientDuration)}
+	m := t.metrics
+	c := &client{
+		tel:      t,
+		duration: m.histogram(clientDuration),
+		phase:    m.histogram(clientPhase),
+		lifetime: m.histogram(clientConnectionDuration),
+		dns:      m.histogram(dnsDuration),
+		retried:  m.counter(clientRetries),
+		unclosed: m.counter(clientUnclosed),
+	}
+	c.attempts.seed = maphash.MakeSeed()
+	c.hosts.begin(c)
+	c.bodies.begin(c)
+	c.hooks.New = func() any { return newHooks() }
+	return c
 }
 
-// outgoing is one request on its way out: its record and the body of its
-// response in one allocation. It keeps a copy of the URL, because the span may
-// be described after the caller took the request back and changed it.
+// outgoing is one request on its way out, in one allocation: the request as it
+// is sent and its context, its record, and the body of its response. It keeps a
+// copy of the URL, because the span may be described after the caller took the
+// request back and changed it.
 type outgoing struct {
-	span      *span.Span
-	method    int
-	url       url.URL
-	original  string // the method, when it is not a known one
-	status    int
+	span     *span.Span
+	request  http.Request
+	url      url.URL
+	host     *clientHost
+	series   *clientSeries // set with the response
+	template string
+	original string // the method, when it is not a known one
+	hooks    atomic.Pointer[hooks]
+	header   span.HeaderRoom
+
+	method    uint8
+	status    int16
+	resend    int32 // the how manieth sending it is, behind the first
 	errorType string
-	body      io.ReadCloser
-	header    span.HeaderRoom
-	ended     atomic.Bool
+
+	body    io.ReadCloser
+	conn    *connection   // that the body is on, nil when it is not known
+	headed  time.Duration // from the start to the response's header
+	ended   atomic.Bool
+	watched watched
 }
 
 // outermost is an outgoing with its span, for a request outside of any trace.
@@ -89,31 +176,38 @@ type outermost struct {
 	own span.Span
 }
 
-func (t *transport) begin(r *http.Request, start time.Time) *outgoing {
-	provider := t.client.tel.provider
-	opts := span.Options{Kind: trace.SpanKindClient, Start: start, Scope: t.client.tel.scope}
-	if span.FromContext(r.Context()) != nil {
+func (t *transport) begin(r *http.Request, random uint64) *outgoing {
+	c, ctx := t.client, r.Context()
+	opts := span.Options{Kind: trace.SpanKindClient, Start: time.Now(), Scope: c.tel.scope}
+	if span.FromContext(ctx) != nil {
 		o := &outgoing{}
-		o.set(r)
+		o.set(c, r, opts.Start)
 		opts.Name, opts.Describer = methods[o.method], o
-		o.span = provider.Start(r.Context(), opts) // in the memory of its trace
+		o.span = c.tel.provider.Start(ctx, opts) // in the memory of its trace
 		return o
 	}
 	o := &outermost{}
-	o.set(r)
+	o.set(c, r, opts.Start)
 	opts.Name, opts.Describer = methods[o.method], &o.outgoing
 	o.span = &o.own
-	provider.Begin(o.span, r.Context(), opts)
+	c.tel.provider.BeginIncoming(o.span, ctx, &opts, random)
 	return &o.outgoing
 }
 
-func (o *outgoing) set(r *http.Request) {
+func (o *outgoing) set(c *client, r *http.Request, now time.Time) {
 	o.url = *r.URL
-	switch o.method = methodIndex(r.Method); {
+	switch m := methodIndex(r.Method); {
 	case r.Method == "": // as net/http does
-		o.method = methodIndex(http.MethodGet)
-	case o.method == 0:
+		o.method = uint8(methodIndex(http.MethodGet))
+	case m == 0:
 		o.original = r.Method
+	default:
+		o.method = uint8(m)
+	}
+	o.template = templateOf(r.Context())
+	o.host = c.hosts.of(&o.url)
+	if c.attempts.last.Load() != 0 || r.Response != nil {
+		o.resend = c.resending(o, r, now)
 	}
 }
 
@@ -121,139 +215,222 @@ func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 	if r.URL == nil {
 		return t.next.RoundTrip(r) // to fail there, as it would
 	}
-	start := time.Now()
-	o := t.begin(r, start)
-	out := r.WithContext(o.span)
+	next := t.next
+	if t.whole != nil && schemeIndex(r.URL.Scheme) < 0 {
+		next = t.whole
+	}
+	on, random := here()
+	o := t.begin(r, random)
+	out := &o.request
+	*out = *r.WithContext(o)
 	out.Header = make(http.Header, len(r.Header)+2)
-	maps.Copy(out.Header, r.Header) // values are replaced, not changed
+	if len(r.Header) > 0 {
+		maps.Copy(out.Header, r.Header) // values are replaced, not changed
+	}
 	o.span.InjectIn(&o.header, out.Header)
-	t.client.tel.server.propagator.InjectBaggage(r.Context(), out.Header)
+	if p := &t.client.tel.server.propagator; len(p.Baggage) > 0 {
+		p.InjectBaggage(r.Context(), out.Header)
+	}
 
 	returned := false
 	defer func() {
-		switch {
-		case !returned:
-			o.errorType = "panic"
-		case err != nil:
-			o.errorType = errorType(err)
-			recordError(o.span, err, nil)
-		case resp != nil:
-			o.status = resp.StatusCode
-			if o.status >= 400 {
-				o.errorType = statusText(o.status)
-			}
-		}
-		end := time.Now()
-		t.client.timing(o).observeFor(end.Sub(start), end, exemplar(o.span))
 		if resp != nil && resp.Request == out {
 			resp.Request = r
 		}
-		// An upgraded connection keeps its own body, which is also a writer.
-		if err != nil || resp == nil || resp.Body == nil || resp.Body == http.NoBody || resp.StatusCode == http.StatusSwitchingProtocols {
-			o.end(end, "", !returned)
-			return
-		}
-		o.body = resp.Body
-		resp.Body = o
+		o.finish(t, r, resp, err, returned, on)
 	}()
-	resp, err = t.next.RoundTrip(out)
+	resp, err = next.RoundTrip(out)
 	returned = true
 	return resp, err
 }
 
-// end ends the span once. A body that broke off is told by the span alone: the
-// metric was observed with the header.
-func (o *outgoing) end(at time.Time, errorType string, panicked bool) {
+// finish records what RoundTrip returned, and makes o the body of the response.
+func (o *outgoing) finish(t *transport, r *http.Request, resp *http.Response, err error, returned bool, on processor) {
+	switch {
+	case !returned:
+		o.errorType = "panic"
+	case err != nil:
+		o.errorType = errorType(err)
+		recordError(o.span, err, nil)
+	case resp != nil:
+		o.status = int16(min(max(resp.StatusCode, -1), 9999))
+		if o.status >= 400 {
+			o.errorType = statusText(int(o.status))
+		}
+	}
+	o.headed = o.span.Running()
+	series := o.host.series(o)
+	o.series = series
+	seconds := float64(o.headed) / 1e9
+	series.duration.own.observe(seconds, on)
+	if o.span.Exported() {
+		// The span ends with the body, and the measure with the header.
+		if at := o.span.StartTime().Add(o.headed); series.duration.due(seconds, at.UnixNano()) {
+			series.duration.own.exemplar(seconds, at, o.span.TraceID().String(), o.span.SpanID().String())
+		}
+	}
+	answered := err == nil && resp != nil
+	if o.errorType != "" {
+		t.client.attempts.note(o, r)
+	}
+	if h := o.hooks.Load(); h != nil {
+		o.host.got(o, h, answered, on)
+		if t.keep != nil && returned && h.reusable {
+			h.reset()
+			t.client.hooks.Put(h)
+		}
+	}
+	// An upgraded connection keeps its own body, which is also a writer, and is
+	// in use until it is closed.
+	upgraded := answered && resp.StatusCode == http.StatusSwitchingProtocols
+	if !answered || resp.Body == nil || resp.Body == http.NoBody || upgraded {
+		if upgraded {
+			o.conn = nil
+		}
+		o.end(o.headed, "", !returned)
+		return
+	}
+	o.body = resp.Body
+	t.client.bodies.open(o, on)
+	resp.Body = o
+}
+
+// end ends the request once. A body that broke off is told by the span alone:
+// the metric was observed with the header.
+func (o *outgoing) end(took time.Duration, errorType string, panicked bool) {
 	if !o.ended.CompareAndSwap(false, true) {
 		return
+	}
+	if o.conn != nil {
+		o.conn.release()
 	}
 	if o.errorType == "" {
 		o.errorType = errorType
 	}
-	o.span.Finish(span.Outcome{End: at, Failed: o.errorType != "", Panicked: panicked})
+	outcome := span.Outcome{Took: took, Failed: o.errorType != "", Panicked: panicked, Route: o.series.name, Pace: o.series.pace}
+	if o.template != "" {
+		outcome.Name = o.series.name
+	}
+	o.span.FinishWith(&outcome)
+}
+
+// endBody ends the request with its body.
+func (o *outgoing) endBody(errorType string) {
+	if o.ended.Load() {
+		return
+	}
+	took := o.span.Running()
+	o.end(took, errorType, false)
+	if o.host.client.bodies.done(o) {
+		o.host.observe(phaseBody, took-o.headed, currentProcessor())
+	}
 }
 
 // Read and Close make outgoing the body of its response.
 func (o *outgoing) Read(p []byte) (int, error) {
+	o.watched.reads.Add(1) // odd while one is under way
 	n, err := o.body.Read(p)
+	o.watched.reads.Add(1)
 	switch {
+	case err == nil:
 	case err == io.EOF:
-		o.end(time.Now(), "", false)
-	case err != nil && !o.ended.Load():
-		o.end(time.Now(), errorType(err), false)
+		o.endBody("")
+	case !o.ended.Load():
+		o.endBody(errorType(err))
 	}
 	return n, err
 }
 
 func (o *outgoing) Close() error {
 	err := o.body.Close()
-	o.end(time.Now(), "", false)
+	o.endBody("")
 	return err
 }
 
-func (c *client) timing(o *outgoing) *timing {
-	u := &o.url
-	key := clientKey{host: u.Host, scheme: u.Scheme, errorType: o.errorType, method: o.method, status: o.status}
-	if t, ok := c.found.get(key); ok {
-		return t
+// An outgoing is the context of the request that is sent.
+func (o *outgoing) Deadline() (time.Time, bool) { return o.span.Deadline() }
+func (o *outgoing) Done() <-chan struct{}       { return o.span.Done() }
+func (o *outgoing) Err() error                  { return o.span.Err() }
+func (o *outgoing) String() string              { return o.span.String() }
+
+func (o *outgoing) Value(key any) any {
+	if key == clientTraceKey {
+		return o.clientTrace()
 	}
-	status := ""
-	if o.status != 0 {
-		status = statusText(o.status)
+	if _, ok := key.(outgoingKey); ok {
+		return o
 	}
-	address, port := u.Hostname(), port(u)
-	t, exact := c.duration.with(methods[o.method], clip(address, maxHost), clip(port, maxPort), status, o.errorType)
-	// Hosts that share a series by being clipped or mended are without number,
-	// and so are schemes: the cache takes only what has a series of its own.
-	if exact && len(address) <= maxHost && len(port) <= maxPort && utf8.ValidString(u.Host) && (u.Scheme == "http" || u.Scheme == "https") {
-		key.host, key.scheme = strings.Clone(key.host), strings.Clone(key.scheme) // not a part of the URL
-		c.found.add(key, t)
-	}
-	return t
+	return o.span.Value(key)
 }
 
-const (
-	maxHost = 255 // octets of a name in the DNS
-	maxPort = 5
-)
+type outgoingKey struct{}
 
-func port(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	switch u.Scheme {
-	case "http":
-		return "80"
-	case "https":
-		return "443"
-	}
-	return ""
+// clientTraceKey is the key under which net/http/httptrace keeps its hooks in a
+// context. It is not exported, but any context is asked for it. Answering it
+// costs a request that asks for no hooks nothing.
+var clientTraceKey = func() (key any) {
+	httptrace.ContextClientTrace(keyProbe{context.Background(), &key})
+	return key
+}()
+
+type keyProbe struct {
+	context.Context
+	key *any
 }
+
+func (p keyProbe) Value(key any) any { *p.key = key; return nil }
 
 // Describe gives the attributes of the client span when somebody will read them.
 func (o *outgoing) Describe(attrs []attribute.KeyValue, ended bool) []attribute.KeyValue {
 	if ended {
 		if o.status != 0 {
-			attrs = append(attrs, attribute.Int("http.response.status_code", o.status))
+			attrs = append(attrs, attribute.Int("http.response.status_code", int(o.status)))
 		}
 		if o.errorType != "" {
 			attrs = append(attrs, attribute.String("error.type", o.errorType))
 		}
 		return attrs
 	}
-	attrs = slices.Grow(attrs, 7)
+	attrs = slices.Grow(attrs, 9)
 	attrs = append(attrs,
 		attribute.String("http.request.method", methods[o.method]),
-		attribute.String("server.address", text(o.url.Hostname(), maxHost)),
-		attribute.String("url.full", text(redactURL(&o.url), maxAttribute)),
+		attribute.String("server.address", text(o.host.address, maxHost)),
+		attribute.String("url.full", text(fullURL(&o.url), maxAttribute)),
 	)
-	if n, err := strconv.Atoi(port(&o.url)); err == nil {
-		attrs = append(attrs, attribute.Int("server.port", n))
+	if o.host.number != 0 {
+		attrs = append(attrs, attribute.Int("server.port", o.host.number))
+	}
+	if o.template != "" {
+		attrs = append(attrs, attribute.String("url.template", text(o.template, maxTemplate)))
 	}
 	if o.original != "" {
 		attrs = append(attrs, attribute.String("http.request.method_original", text(o.original, 32)))
 	}
+	if o.resend != 0 {
+		attrs = append(attrs, attribute.Int("http.request.resend_count", int(o.resend)))
+	}
 	return attrs
+}
+
+// fullURL is redactURL; the usual URL has no part that could hold a secret.
+func fullURL(u *url.URL) string {
+	if u.User == nil && u.RawQuery == "" && u.Opaque == "" && u.RawPath == "" && u.Scheme != "" && plain(u.Host) && strings.HasPrefix(u.Path, "/") && plain(u.Path) {
+		return u.Scheme + "://" + u.Host + u.Path
+	}
+	return redactURL(u)
+}
+
+// plain reports whether s is made of characters alone that stand for themselves
+// in a URL and separate none of its parts.
+func plain(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '-' && c <= ':', c == '_', c == '~': // - . / 0-9 :
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // text makes s fit for an attribute: an exporter may refuse a whole batch of
@@ -263,86 +440,4 @@ func text(s string, max int) string {
 		return s
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
-}
-
-// Call measures and traces one call of a dependency that has no wrapper of its
-// own: a queue, a cache, a client of another protocol. Dependency and
-// operation name it, each one of few: "mail", "send". What f returns is
-// returned as it is; an f that does not return is counted under error_type
-// "panic", and its panic goes on. A nil Telemetry just calls f.
-func (t *Telemetry) Call(ctx context.Context, dependency, operation string, f func(context.Context) error) (err error) {
-	if t == nil {
-		return f(ctx)
-	}
-	start := time.Now()
-	c := &call{dependency: dependency, operation: operation}
-	s := t.beginSpan(ctx, span.Options{Name: operation, Kind: trace.SpanKindClient, Start: start, Describer: c, Scope: t.scope})
-	returned := false
-	defer func() {
-		class := ""
-		switch {
-		case !returned:
-			class = "panic"
-		case err != nil:
-			class = errorType(err)
-			recordError(s, err, nil)
-		}
-		finishSpan(s, t.calls.timing(c, class), start, class, !returned)
-	}()
-	err = f(s)
-	returned = true
-	return err
-}
-
-// beginSpan begins a span in the memory of its trace, or on its own when ctx
-// belongs to none.
-func (t *Telemetry) beginSpan(ctx context.Context, o span.Options) *span.Span {
-	if span.FromContext(ctx) != nil {
-		return t.provider.Start(ctx, o)
-	}
-	s := new(span.Span)
-	t.provider.Begin(s, ctx, o)
-	return s
-}
-
-// finishSpan ends a span and records how long it took.
-func finishSpan(s *span.Span, series *timing, start time.Time, errorType string, panicked bool) {
-	end := time.Now()
-	if errorType != "" {
-		s.SetAttributes(attribute.String("error.type", errorType))
-	}
-	s.Finish(span.Outcome{End: end, Failed: errorType != "", Panicked: panicked})
-	series.observeFor(end.Sub(start), end, exemplar(s))
-}
-
-type call struct{ dependency, operation string }
-
-// Describe gives the attributes of the call's span when somebody will read
-// them; finishSpan adds the error.
-func (c *call) Describe(attrs []attribute.KeyValue, ended bool) []attribute.KeyValue {
-	if ended {
-		return attrs
-	}
-	return append(attrs, attribute.String("peer.service", text(c.dependency, maxHost)), attribute.String("observe.operation", text(c.operation, maxHost)))
-}
-
-// calls is what all Calls of one Telemetry share.
-type calls struct {
-	duration *vec[*timing]
-	found    cache[callKey, *timing]
-}
-
-type callKey struct{ dependency, operation, errorType string }
-
-func (s *calls) timing(c *call, errorType string) *timing {
-	key := callKey{c.dependency, c.operation, errorType}
-	if t, ok := s.found.get(key); ok {
-		return t
-	}
-	t, exact := s.duration.with(c.dependency, c.operation, errorType)
-	// What is mended shares a series and is without number: see client.timing.
-	if exact && utf8.ValidString(c.dependency) && utf8.ValidString(c.operation) {
-		s.found.add(key, t)
-	}
-	return t
 }

@@ -431,7 +431,10 @@ func TestHostsAreBounded(t *testing.T) {
 	if n := len(sent(t, tel)); n > 56 {
 		t.Errorf("%d series", n)
 	}
-	if n := len(*tel.client.found.read.Load()); n > 150 { // two schemes, and a host with and without its port
+	if n := len(*tel.client.hosts.aliases.read.Load()); n > 150 { // two schemes, and a host with and without its port
+		t.Errorf("%d names of hosts are remembered", n)
+	}
+	if n := len(tel.client.hosts.all); n > 50 {
 		t.Errorf("%d hosts are remembered", n)
 	}
 }
@@ -561,8 +564,8 @@ func TestTransportAllocations(t *testing.T) {
 		sampler sdktrace.Sampler
 		above   float64
 	}{
-		{"not sampled", sdktrace.NeverSample(), 4},
-		{"sampled", sdktrace.AlwaysSample(), 6},
+		{"not sampled", sdktrace.NeverSample(), 3},
+		{"sampled", sdktrace.AlwaysSample(), 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			transport := start(t, Config{Tracing: tracing.Config{Sampler: c.sampler, Exporter: discard{}}}).Transport(quick)

@@ -18,6 +18,7 @@ type dependencies struct {
 	tel                      *Telemetry
 	rpc, messaging, consumed *vec[*timing]
 	found                    cache[dependencyKey, *timing]
+	served                   *procedures
 }
 
 // dependencyKey has the label values in the order of the metric that kind names.
@@ -43,15 +44,19 @@ func newDependencies(t *Telemetry) *dependencies {
 		rpc:       t.metrics.histogram(rpcDuration),
 		messaging: t.metrics.histogram(messagingDuration),
 		consumed:  t.metrics.histogram(messagingProcess),
+		served:    newProcedures(t.metrics),
 	}
 }
 
-// ended is called for every span that ends.
+// ended is called for every span of others that ends.
 func (d *dependencies) ended(s *span.Span) {
 	if s.Describer() != nil { // one of ours, measured where it ends
 		return
 	}
 	switch s.SpanKind() {
+	case trace.SpanKindServer:
+		d.served.ended(s)
+		return
 	case trace.SpanKindClient, trace.SpanKindProducer, trace.SpanKindConsumer:
 	default:
 		return
@@ -76,7 +81,7 @@ func (d *dependencies) timing(k dependencyKey) (*timing, bool) {
 	case toDatabase:
 		return d.tel.databases.operations.with(v[0], v[1], v[2], v[3], v[4], v[5])
 	case toHTTP:
-		return d.tel.client.duration.with(v[0], v[1], v[2], v[3], v[4])
+		return d.tel.client.duration.with(v[0], v[1], v[2], v[3], v[4], v[5])
 	case toRPC:
 		return d.rpc.with(v[0], v[1], v[2], v[3])
 	case toQueue:
@@ -91,20 +96,10 @@ func (d *dependencies) timing(k dependencyKey) (*timing, bool) {
 // stable names first and then those that libraries still use. A span without
 // any says too little to be a dependency.
 func describeDependency(s *span.Span) (k dependencyKey, ok bool) {
-	get := func(keys ...attribute.Key) string {
-		for _, key := range keys {
-			if v, ok := s.Lookup(key); ok {
-				if v.Type() == attribute.INT64 {
-					return strconv.FormatInt(v.AsInt64(), 10)
-				}
-				return clip(v.AsString(), 255)
-			}
-		}
-		return ""
-	}
+	get := func(keys ...attribute.Key) string { return attributeOf(s, keys...) }
 	failed := get("error.type")
 	if failed == "" && s.Status().Code == codes.Error {
-		failed = or(get("db.response.status_code"), "_OTHER")
+		failed = or(or(get("db.response.status_code"), statusOfRPC(s)), "_OTHER")
 	}
 	host := func() string { return get("server.address", "net.peer.name", "network.peer.address") }
 
@@ -122,23 +117,32 @@ func describeDependency(s *span.Span) (k dependencyKey, ok bool) {
 		return k, false
 	}
 	if system := get("rpc.system.name", "rpc.system"); system != "" {
-		method := get("rpc.method")
-		if service := get("rpc.service"); service != "" {
-			method = service + "/" + method
-		}
-		return dependencyKey{toRPC, [6]string{system, or(method, s.Name()), host(), failed}}, true
+		return dependencyKey{toRPC, [6]string{system, methodOfRPC(s), host(), failed}}, true
 	}
 	if method := get("http.request.method", "http.method"); method != "" {
 		status := get("http.response.status_code", "http.status_code")
 		if failed == "_OTHER" && status >= "400" {
 			failed = status
 		}
-		return dependencyKey{toHTTP, [6]string{methods[methodIndex(method)], host(), get("server.port", "net.peer.port"), status, failed}}, true
+		return dependencyKey{toHTTP, [6]string{methods[methodIndex(method)], host(), get("server.port", "net.peer.port"), status, failed, get("url.template")}}, true
 	}
 	if name := or(get("peer.service"), host()); name != "" {
 		return dependencyKey{toOther, [6]string{name, s.Name(), failed}}, true
 	}
 	return k, false
+}
+
+// attributeOf returns the first of some attributes that s has, as text.
+func attributeOf(s *span.Span, keys ...attribute.Key) string {
+	for _, key := range keys {
+		if v, ok := s.Lookup(key); ok {
+			if v.Type() == attribute.INT64 {
+				return strconv.FormatInt(v.AsInt64(), 10)
+			}
+			return clip(v.AsString(), 255)
+		}
+	}
+	return ""
 }
 
 func or(a, b string) string {

@@ -18,6 +18,8 @@ var (
 )
 
 var (
+	// What the semantic conventions advise for http.client.connection.duration.
+	connectionSeconds = []float64{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300}
 	// A stream lives as long as its client likes: bounds from a second to a day.
 	streamSeconds = []float64{1, 5, 15, 60, 300, 900, 3600, 14400, 86400}
 	// https://opentelemetry.io/docs/specs/semconv/database/database-metrics/#metric-dbclientresponsereturned_rows
@@ -109,8 +111,46 @@ var (
 	clientDuration = Description{
 		Name: "http_client_request_duration_seconds", OTel: "http.client.request.duration", Kind: runtimemetrics.Histogram, Unit: "s",
 		Help:    "Time from sending a request to having the header of its response.",
-		Labels:  []string{"http_request_method", "server_address", "server_port", "http_response_status_code", "error_type"},
+		Labels:  []string{"http_request_method", "server_address", "server_port", "http_response_status_code", "error_type", "url_template"},
 		Buckets: requestSeconds,
+	}
+	clientPhase = Description{
+		Name: "observe_http_client_phase_duration_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of one part of an outgoing request: wait for a connection when none was idle; connect and tls of a new one; first_byte, from the connection to the response's header; body, from there to its end.",
+		Labels:  []string{"server_address", "server_port", "phase"},
+		Buckets: databaseSeconds,
+	}
+	clientConnections = Description{
+		Name: "http_client_open_connections", OTel: "http.client.open_connections", Kind: runtimemetrics.Gauge, Unit: "{connection}",
+		Help:   "Open connections of outgoing HTTP by state: active while a request or its response's body is on it, else idle.",
+		Labels: []string{"http_connection_state", "server_address", "server_port"},
+	}
+	clientConnectionDuration = Description{
+		Name: "http_client_connection_duration_seconds", OTel: "http.client.connection.duration", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Lifetime of connections of outgoing HTTP that were closed.",
+		Labels:  []string{"server_address", "server_port"},
+		Buckets: connectionSeconds,
+	}
+	clientUses = Description{
+		Name: "observe_http_client_connection_uses_total", Kind: runtimemetrics.Counter, Unit: "{request}",
+		Help:   "Outgoing requests that got a connection: reused false on a new one, true on one that had served another.",
+		Labels: []string{"server_address", "server_port", "reused"},
+	}
+	clientRetries = Description{
+		Name: "observe_http_client_retries_total", Kind: runtimemetrics.Counter, Unit: "{request}",
+		Help:   "Outgoing requests that repeat one that failed; error_type is what that one ended with.",
+		Labels: []string{"server_address", "server_port", "error_type"},
+	}
+	clientUnclosed = Description{
+		Name: "observe_http_client_unclosed_bodies_total", Kind: runtimemetrics.Counter, Unit: "{response}",
+		Help:   "Response bodies that the program neither closed nor read for a minute; each holds a connection.",
+		Labels: []string{"server_address", "server_port", "url_template"},
+	}
+	dnsDuration = Description{
+		Name: "dns_lookup_duration_seconds", OTel: "dns.lookup.duration", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time to look up the addresses of a host for a connection of outgoing HTTP.",
+		Labels:  []string{"dns_question_name", "error_type"},
+		Buckets: databaseSeconds,
 	}
 	dbDuration = Description{
 		Name: "db_client_operation_duration_seconds", OTel: "db.client.operation.duration", Kind: runtimemetrics.Histogram, Unit: "s",
@@ -203,6 +243,17 @@ var (
 		Help:    "Time of remote procedure calls, from the client spans of instrumented libraries.",
 		Labels:  []string{"rpc_system_name", "rpc_method", "server_address", "error_type"},
 		Buckets: requestSeconds,
+	}
+	rpcServerDuration = Description{
+		Name: "rpc_server_call_duration_seconds", OTel: "rpc.server.call.duration", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of remote procedure calls that were served, from the server spans of instrumented libraries; the method is _OTHER where it is not implemented.",
+		Labels:  []string{"rpc_system_name", "rpc_method", "rpc_response_status_code", "error_type"},
+		Buckets: requestSeconds,
+	}
+	rpcServerActive = Description{
+		Name: "observe_rpc_server_active_calls", Kind: runtimemetrics.Gauge, Unit: "{call}",
+		Help:   "Remote procedure calls that are being served, from the server spans of instrumented libraries.",
+		Labels: []string{"rpc_system_name"},
 	}
 	messagingDuration = Description{
 		Name: "messaging_client_operation_duration_seconds", OTel: "messaging.client.operation.duration", Kind: runtimemetrics.Histogram, Unit: "s",
@@ -344,11 +395,11 @@ func own() []Description {
 		serverDuration, serverActive, serverRequestBody, serverResponseBody, serverStream, serverFirstByte, serverPanics,
 		serverQueue, serverQueueIgnored, serverProbes,
 		serverConnections, serverAccepted, serverHandshakeFailures,
-		clientDuration,
+		clientDuration, clientPhase, clientConnections, clientConnectionDuration, clientUses, clientRetries, clientUnclosed, dnsDuration,
 		dbDuration, dbRows, dbTransactions, dbRepeated,
 		dbConnections, dbConnectionsMax, dbIdleMax, dbPending, dbTimeouts, dbCreateTime, dbWaitTime, dbUseTime,
 		dbWaits, dbWaitSeconds, dbClosed, dbUnclosed,
-		rpcDuration, messagingDuration, messagingProcess, dependencyDuration,
+		rpcDuration, rpcServerDuration, rpcServerActive, messagingDuration, messagingProcess, dependencyDuration,
 		logRecords, ready, checkUp, checkDuration,
 		spanQueueSize, spanQueueCapacity, spansProcessed, spansExported,
 		tracesLive, tracesKeptLate, tracesOverBudget, tracesEvicted,

@@ -50,7 +50,7 @@ func newClassic(desc *prometheus.Desc, labels []*dto.LabelPair, upper []float64)
 type scale struct{ low, high int }
 
 var (
-	// From a microsecond, the noise of the clock, to 17 minutes; streams, to 36 hours.
+	// From a microsecond, the noise of the clock, to 17 minutes; streams and connections, to 36 hours.
 	secondsScale = scale{-20, 10}
 	streamScale  = scale{-10, 17}
 	// From one row to a billion.

@@ -76,7 +76,7 @@ func (m *metrics) histogram(d Description) *vec[*timing] {
 		buckets = b
 	}
 	s := scales[d.Unit]
-	if d.Name == serverStream.Name {
+	if d.Name == serverStream.Name || d.Name == clientConnectionDuration.Name {
 		s = streamScale
 	}
 	hs := newHistograms(d, buckets, s)

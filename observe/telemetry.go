@@ -129,10 +129,12 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	t.server = newServer(t)
 	t.listeners = newListeners(t.metrics)
 	t.client = newClient(t)
+	t.begun("connections", t.client.closeIdle)
 	t.calls = &calls{duration: t.metrics.histogram(dependencyDuration)}
 	t.databases = newDatabases(t.metrics)
 	t.dependencies = newDependencies(t)
 	t.provider.OnEnd(t.dependencies.ended)
+	t.provider.OnStart(t.dependencies.served.began)
 	t.captures = newCaptures(t)
 	t.profiler = newProfiler(t)
 	t.provider.OnSlow(t.captures.slow)

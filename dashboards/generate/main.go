@@ -47,6 +47,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.Float64Var(&c.GCSharePage, "gc-share-page", c.GCSharePage, "page when it takes this share at the memory limit")
 	flags.Float64Var(&c.MemoryShare, "memory-share", c.MemoryShare, "ticket when memory is at this share of its limit")
 	flags.Float64Var(&c.CPUShare, "cpu-share", c.CPUShare, "ticket when this share of GOMAXPROCS is used")
+	flags.Float64Var(&c.RetryShare, "retry-share", c.RetryShare, "ticket when this share of the outgoing requests are retries")
 	flags.Float64Var(&c.DependencyErrors, "dependency-errors", c.DependencyErrors, "ticket when this share of the calls to a dependency fails")
 	flags.DurationVar(&c.DependencyP95, "dependency-p95", c.DependencyP95, "ticket when the p95 of calls to a dependency is above this")
 	flags.DurationVar(&c.DatabaseP95, "database-p95", c.DatabaseP95, "ticket when the p95 of a database's operations is above this")

@@ -108,6 +108,9 @@ func (t *Scope) Start(ctx context.Context, name string, opts ...trace.SpanStartO
 	up := current(ctx)
 	s := t.p.carve(up, c.NewRoot())
 	t.p.begin(s, t, ctx, up, &Options{Name: name, Kind: c.SpanKind(), Start: c.Timestamp()}, &c)
+	if s.kind == uint8(trace.SpanKindServer) && t.p.onStart != nil && s.mode&modeOff == 0 && t.p.onStart(s) {
+		s.marks.Or(markNoted)
+	}
 	return s, s
 }
 
@@ -158,6 +161,7 @@ func (p *Provider) begin(s *Span, scope *Scope, parent context.Context, up trace
 	case o.Lone.id.IsValid():
 		s.traceID = o.Lone.id
 		binary.NativeEndian.PutUint64(s.traceID[:8], rand.Uint64()) // what the sampler does not look at
+	case up == nil && o.Header == nil && !o.Remote.HasTraceID(): // nobody's
 	default:
 		if up != nil {
 			far = up.SpanContext()

@@ -38,6 +38,7 @@ type Provider struct {
 	ids      sdktrace.IDGenerator
 	limits   sdktrace.SpanLimits
 	resource *resource.Resource
+	onStart  func(*Span) bool
 	onEnd    func(*Span)
 	redactor Redactor
 	off      bool
@@ -137,6 +138,10 @@ func (p *Provider) OnEnd(f func(*Span)) { p.onEnd = f }
 // OnSlow has f called for every ended local root that was slow, as Late defines it, sampled or refused, on the goroutine that
 // ends it. It must be called before the first span begins, and f must not block.
 func (p *Provider) OnSlow(f func(root *Span, route string, took time.Duration)) { p.late.onSlow = f }
+
+// OnStart has f called for every server span that a Tracer starts, with the attributes it starts with. Whether f returned
+// true is what Span.Noted tells. It must be called before the first span begins.
+func (p *Provider) OnStart(f func(*Span) bool) { p.onStart = f }
 
 // Tracer returns the tracer of an instrumentation scope. After Shutdown it returns one that does nothing.
 func (p *Provider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {

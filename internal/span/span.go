@@ -73,6 +73,7 @@ const (
 	markLoose                       // not linked in the family, because of the bounds
 	markCrowded                     // a local root with more spans below than Provider.Crowd allows
 	markTallied                     // counted in the tally of its trace
+	markNoted                       // Provider.OnStart's function took note of it
 )
 
 // more holds what most spans of the hot path never have.
@@ -193,6 +194,9 @@ func (s *Span) Root() bool { return s.mode&modeRoot != 0 }
 
 // Ended reports whether the span has ended.
 func (s *Span) Ended() bool { return s.marks.Load()&markEnded != 0 }
+
+// Noted reports whether the function given to Provider.OnStart took note of the span.
+func (s *Span) Noted() bool { return s.marks.Load()&markNoted != 0 }
 
 // Describer returns the describer given at begin, or nil.
 func (s *Span) Describer() Describer { return s.descr }

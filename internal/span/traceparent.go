@@ -245,14 +245,22 @@ func injectHeaderIn(v *HeaderRoom, h http.Header, traceID trace.TraceID, id trac
 
 func formatTraceparent(b *[traceparentLen]byte, traceID trace.TraceID, id trace.SpanID, flags trace.TraceFlags) {
 	b[0], b[1], b[2], b[35], b[52] = '0', '0', '-', '-', '-'
-	tohex(b[3:35], traceID[:])
-	tohex(b[36:52], id[:])
-	tohex(b[53:55], []byte{byte(flags & (trace.FlagsSampled | trace.FlagsRandom))})
+	hex4(b[3:11], traceID[0:4])
+	hex4(b[11:19], traceID[4:8])
+	hex4(b[19:27], traceID[8:12])
+	hex4(b[27:35], traceID[12:16])
+	hex4(b[36:44], id[0:4])
+	hex4(b[44:52], id[4:8])
+	b[53], b[54] = '0', '0'+byte(flags&(trace.FlagsSampled|trace.FlagsRandom)) // up to 3
 }
 
-func tohex(dst, src []byte) {
-	const digits = "0123456789abcdef"
-	for i, c := range src {
-		dst[2*i], dst[2*i+1] = digits[c>>4], digits[c&15]
-	}
+// hex4 encodes four bytes as eight digits at once, in a word: what unhex8 does, the other way.
+func hex4(dst, src []byte) {
+	const ones = 0x0101010101010101
+	n := uint64(binary.BigEndian.Uint32(src))
+	n = (n | n<<16) & 0x0000ffff0000ffff
+	n = (n | n<<8) & 0x00ff00ff00ff00ff
+	n = (n | n<<4) & (0x0f * ones)
+	letter := (n + 6*ones) >> 4 & ones // 1 for 10 to 15
+	binary.BigEndian.PutUint64(dst, n+0x30*ones+letter*0x27)
 }

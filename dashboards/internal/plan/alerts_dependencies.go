@@ -26,6 +26,27 @@ Otherwise open an exemplar's trace; for a database look at the operations by tot
 			Dashboard: DependenciesUID, Vars: callee,
 		},
 		{
+			Name: "HTTPRetryStorm", Severity: Ticket, Category: "dependency",
+			Expr: inRule.retryShare(perHost...) + " > " + number(c.RetryShare) +
+				"\nand " + sum(inRule.rate(clientRetries), perHost...) + " * 300 >= 10",
+			For:         "5m",
+			Summary:     `{{ $labels.job }}: {{ $value | humanizePercentage }} of the requests to {{ $labels.server_address }}:{{ $labels.server_port }} are retries`,
+			Description: `More than ` + percent(c.RetryShare) + ` of the requests repeated one that had failed, for 5 minutes, at least 10 in any 5 minutes. Retries keep a server down that could not answer the first time.`,
+			Advice: `What was retried says why (Dependencies page, connections, phases, retries): 429 and 503 ask for fewer requests, a timeout asks a slow server twice.
+Turn retries down before anything else: one layer that retries, at most a tenth of the requests, with jitter, and Retry-After heeded. Then see why the other side fails.`,
+			Dashboard: DependenciesUID, Vars: callee,
+		},
+		{
+			Name: "HTTPBodiesLeftOpen", Severity: Ticket, Category: "leak",
+			Expr:        sum("increase("+unclosedBodies+"[1h])", perInstance...) + " > 10",
+			For:         "5m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }} left {{ $value | humanize }} response bodies open in an hour`,
+			Description: `More than 10 bodies of responses were neither closed nor read for a minute. Each holds a connection, its buffers and two goroutines for as long as the other side lets it.`,
+			Advice: `The usual place returns early when the status is an error, before the deferred Close. The host and the template of the path are on the Dependencies page, the route and the line that called in /debug/leaks.
+Until it is mended: http.Client.Timeout closes them too.`,
+			Dashboard: DependenciesUID, Vars: []string{"job", "instance"},
+		},
+		{
 			Name: "DBPoolSaturated", Severity: Ticket, Category: "saturation",
 			Expr: inRule.poolShare("cluster", "namespace", "job", "instance", "db_client_connection_pool_name") + " > 0.9" +
 				"\nand " + sum(inRule.rate(dbWaitSeconds), "cluster", "namespace", "job", "instance", "db_client_connection_pool_name") + " > 0.5",

@@ -22,6 +22,7 @@ type Config struct {
 	CPUShare            float64       // ticket: used CPU of GOMAXPROCS
 	DependencyErrors    float64       // ticket: share of calls to a dependency that fail
 	DependencyP95       time.Duration // ticket: p95 of calls to a dependency that is no database
+	RetryShare          float64       // ticket: share of outgoing requests that are retries
 	DatabaseP95         time.Duration // ticket: p95 of a database's operations
 	DescriptorShare     float64       // ticket: open file descriptors of their limit
 	DescriptorSharePage float64       // page: the same
@@ -50,7 +51,8 @@ type Config struct {
 // saturated or throttled CPU 20 ms to 1 s, so 10 ms is outside of normal and at
 // 100 ms every request feels it. The collector: below a quarter of the CPU it
 // is a cost, above it, with the runtime's own cap at half, it is the
-// bottleneck. The rest are starting points to be set by each team.
+// bottleneck. Retries: a tenth is where Google's clients stop, see "Handling
+// Overload" in the SRE book. The rest are starting points to be set by each team.
 func Default() Config {
 	return Config{
 		RouteP99:            time.Second,
@@ -64,6 +66,7 @@ func Default() Config {
 		CPUShare:            0.9,
 		DependencyErrors:    0.1,
 		DependencyP95:       time.Second,
+		RetryShare:          0.1,
 		DatabaseP95:         500 * time.Millisecond,
 		DescriptorShare:     0.8,
 		DescriptorSharePage: 0.95,
@@ -111,6 +114,7 @@ func (c Config) Validate() error {
 	share("CPUShare", c.CPUShare)
 	share("DependencyErrors", c.DependencyErrors)
 	positive("DependencyP95", c.DependencyP95)
+	share("RetryShare", c.RetryShare)
 	positive("DatabaseP95", c.DatabaseP95)
 	share("DescriptorShare", c.DescriptorShare)
 	share("DescriptorSharePage", c.DescriptorSharePage)

@@ -41,6 +41,11 @@ func (s scope) containerMemoryShare(by ...string) string {
 	return ratio(most(s.now(containerWorkingSet), by...), most(s.now(containerMemoryLimit), by...))
 }
 
+// retryShare is the requests that repeat one that failed, of all that go out.
+func (s scope) retryShare(by ...string) string {
+	return sum(s.rate(clientRetries), by...) + " / (" + s.count(clientRequests, by...) + " > 0)"
+}
+
 // queueShare is how full the queue of spans before an exporter is.
 func (s scope) queueShare(by ...string) string {
 	return ratio(sum(s.now(spanQueue), by...), sum(s.now(spanQueueMax), by...))

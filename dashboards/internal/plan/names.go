@@ -36,6 +36,16 @@ const (
 	dbUnclosed     = "observe_db_unclosed"
 	calls          = "observe_dependency_duration_seconds"
 
+	clientPhases      = "observe_http_client_phase_duration_seconds"
+	clientConnections = "http_client_open_connections"
+	connectionLife    = "http_client_connection_duration_seconds"
+	connectionUses    = "observe_http_client_connection_uses_total"
+	clientRetries     = "observe_http_client_retries_total"
+	unclosedBodies    = "observe_http_client_unclosed_bodies_total"
+	dnsLookups        = "dns_lookup_duration_seconds"
+	rpcServed         = "rpc_server_call_duration_seconds"
+	rpcActive         = "observe_rpc_server_active_calls"
+
 	rpcCalls        = "rpc_client_call_duration_seconds"
 	messageCalls    = "messaging_client_operation_duration_seconds"
 	messagesHandled = "messaging_process_duration_seconds"
@@ -147,6 +157,7 @@ var (
 	perJob      = []string{"cluster", "namespace", "job"}
 	perInstance = []string{"cluster", "namespace", "job", "instance"}
 	perRoute    = []string{"cluster", "namespace", "job", "http_request_method", "http_route"}
+	perHost     = []string{"cluster", "namespace", "job", "server_address", "server_port"}
 	perCallee   = []string{"cluster", "namespace", "job", "dependency"}
 )
 

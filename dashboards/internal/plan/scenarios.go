@@ -292,6 +292,7 @@ func rising(perMinute, n float64) string {
 
 func dependencyScenarios() []Scenario {
 	bounds := []float64{0.1, 0.5, 1, 2.5}
+	const host = `server_address="pay.example.com", server_port="443"`
 	http := func(errorType string, n, le float64) []Input {
 		return classic(clientRequests, instanceOf("a")+fmt.Sprintf(`, server_address="pay.example.com", server_port="443", error_type=%q`, errorType), n, le, bounds...)
 	}
@@ -316,6 +317,21 @@ func dependencyScenarios() []Scenario {
 		{Name: "a third of the calls over HTTP fails", At: "30m",
 			Series: together(http("", 40, 0.1), http("timeout", 20, 0.1)),
 			Fires:  []string{"DependencyErrorsHigh"}},
+		{Name: "a fifth of the requests are retries", At: "30m",
+			Series: together(http("", 100, 0.1), one(clientRetries, steady(20), host, `error_type="503"`)),
+			Fires:  []string{"HTTPRetryStorm"}},
+		{Name: "a twentieth of the requests are retries", At: "30m",
+			Series: together(http("", 100, 0.1), one(clientRetries, steady(5), host, `error_type="503"`)),
+			Silent: []string{"HTTPRetryStorm"}},
+		{Name: "half of few requests are retries", At: "30m",
+			Series: together(http("", 2, 0.1), one(clientRetries, steady(1), host, `error_type="503"`)),
+			Silent: []string{"HTTPRetryStorm"}},
+		{Name: "a body a minute is left open", At: "90m",
+			Series: one(unclosedBodies, "0x5 "+steady(1), host, `url_template="/prices/{id}"`),
+			Fires:  []string{"HTTPBodiesLeftOpen"}},
+		{Name: "a few bodies were left open", At: "90m",
+			Series: one(unclosedBodies, "0x30 "+flat(5), host, `url_template="/prices/{id}"`),
+			Silent: []string{"HTTPBodiesLeftOpen"}},
 		{Name: "a third of the database's operations fails", At: "30m",
 			Series: together(db("", 40, 0.1), db("40001", 20, 0.1)),
 			Fires:  []string{"DependencyErrorsHigh"}},

@@ -140,6 +140,23 @@ func (c Config) Service() Dashboard {
 					Description: "Health probes and scrapes that came in beside the requests, by status; they are in no figure of requests.",
 					Queries:     []Query{{Expr: sum(s.rate(probes), "http_route", "http_response_status_code"), Legend: "{{http_route}} {{http_response_status_code}}"}}},
 			}},
+			{Title: "Remote procedures served", Collapsed: true, Panels: []Panel{
+				{Title: "Methods, worst first", Kind: Table, Width: 24, Height: 8, SortBy: "p99",
+					Description: "One row for each method, from the server spans of instrumented libraries such as otelgrpc. Failed are those that are the server's own fault by the status code.",
+					Queries: []Query{
+						{Expr: s.count(rpcServed, "rpc_system_name", "rpc_method"), Legend: "Rate", Unit: "reqps"},
+						{Expr: s.share(rpcServed, anyError, "rpc_system_name", "rpc_method"), Legend: "Failed", Unit: "percentunit", Warn: c.RouteErrors, Page: c.RouteErrorsPage},
+						{Expr: s.quantile(0.5, rpcServed, "rpc_system_name", "rpc_method"), Legend: "p50", Unit: "s"},
+						{Expr: s.quantile(0.95, rpcServed, "rpc_system_name", "rpc_method"), Legend: "p95", Unit: "s"},
+						{Expr: s.quantile(0.99, rpcServed, "rpc_system_name", "rpc_method"), Legend: "p99", Unit: "s"},
+						{Expr: s.total(rpcServed, "rpc_system_name", "rpc_method"), Legend: "Seconds a second", Unit: "short"}}},
+				{Title: "Answers by status", Kind: Series, Unit: "reqps", Width: 12, Height: 8, Stack: true,
+					Description: "All methods. _OTHER with UNIMPLEMENTED: somebody calls what is not there, an old client or a scanner.",
+					Queries:     []Query{{Expr: s.count(rpcServed, "rpc_response_status_code"), Legend: "{{rpc_response_status_code}}"}}},
+				{Title: "Calls in flight", Kind: Series, Unit: "short", Width: 12, Height: 8,
+					Description: "By instance. Rising at a steady rate: calls get slower, or streams are held open.",
+					Queries:     []Query{{Expr: sum(s.now(rpcActive), "job", "instance"), Legend: "{{instance}}"}}},
+			}},
 			{Title: "Runtime: scheduler, collector, memory", Panels: []Panel{
 				{Title: "Wait for a processor p50, p95, p99", Kind: Series, Unit: "s", Width: 8, Height: 9, Log: true, Warn: c.SchedWait.Seconds(), Page: c.SchedWaitPage.Seconds(), Drill: RuntimeUID,
 					Description: "Scheduler latency: how long goroutines that could run wait. High with a busy CPU: profile or add instances. High with an idle CPU: throttled by its quota, or a busy neighbour.",
