@@ -138,7 +138,7 @@ type pageData struct {
 	Facts   []page
 	Pages   []page
 	Routes  []routeRow
-	Own     []Description // defined by the program
+	Own     []ownRow // defined by the program
 	Metrics []Description
 }
 
@@ -178,7 +178,7 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			{"/debug/pprof/", "profiles and execution traces"},
 		},
 		Routes:  t.server.table(),
-		Own:     t.metrics.definitions(),
+		Own:     t.ownRows(),
 		Metrics: All(),
 	})
 }
@@ -213,7 +213,7 @@ code { font-size: .9em }
 <h2>Pages</h2>
 {{template "list" .Pages}}
 {{if .Own}}<h2>Metrics of this program</h2>
-{{template "metrics" .Own}}{{end}}
+<table><tr><th>Name<th>Meaning<th>Now{{range .Own}}<tr><td><code>{{.Name}}</code><td>{{.Help}}<td>{{.Now}}{{end}}</table>{{end}}
 <h2>Metrics</h2>
 {{template "metrics" .Metrics}}
 {{end}}

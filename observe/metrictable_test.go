@@ -33,3 +33,29 @@ func TestMetricTableListsWhatTheProgramDefined(t *testing.T) {
 		t.Errorf("a stranger gets %d", w.Code)
 	}
 }
+
+func TestIndexShowsWhatTheProgramCounts(t *testing.T) {
+	tel := start(t, Config{})
+	orders := NewCounter[struct{ Method string }](tel, Metric{Name: "shop_orders_total", Help: "Orders."})
+	orders.Add(t.Context(), struct{ Method string }{"card"}, 3)
+	orders.Add(t.Context(), struct{ Method string }{""}, 1.5)
+	value := NewHistogram[struct{}](tel, Metric{Name: "shop_order_euros", Unit: "euros", Help: "Value."})
+	value.Observe(t.Context(), struct{}{}, 10)
+	value.Observe(t.Context(), struct{}{}, 15.5)
+	NewHistogram[struct{}](tel, Metric{Name: "shop_refund_euros", Help: "Refunds."})
+	shelves := NewGauge[struct{ Shelf int }](tel, Metric{Name: "shop_stock_boxes", Unit: "boxes", Help: "Stock."})
+	for i := range 10 {
+		shelves.Set(struct{ Shelf int }{i}, float64(i))
+	}
+	got := map[string]string{}
+	for _, row := range tel.ownRows() {
+		got[row.Name] = row.Now
+	}
+	want := map[string]string{"shop_orders_total": `"" 1.5, card 3`, "shop_order_euros": "2, mean 12.8 euros", "shop_refund_euros": "", "shop_stock_boxes": "45 boxes in 10 series"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if start := (&Telemetry{metrics: newMetrics(1, nil, nil)}).ownRows(); start != nil {
+		t.Errorf("%v of a program without metrics", start)
+	}
+}
