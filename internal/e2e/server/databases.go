@@ -41,7 +41,8 @@ func StartRedis(t testing.TB) (addr string) {
 }
 
 // StartPostgres starts PostgreSQL with an empty cluster and returns a URL for
-// its superuser. Root, as which it refuses to run, becomes nobody.
+// its superuser. It counts statements in pg_stat_statements, where a test creates
+// that extension. Root, as which it refuses to run, becomes nobody.
 func StartPostgres(t testing.TB) (dsn string) {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(Root(t), ".bin", "debian", "usr", "lib", "postgresql", "*", "bin"))
@@ -75,7 +76,7 @@ func StartPostgres(t testing.TB) (dsn string) {
 	StartOnPorts(t, 1, func(ports []string) Command {
 		addr := "127.0.0.1:" + ports[0]
 		dsn = "postgres://e2e@" + addr + "/postgres?sslmode=disable"
-		c.Args = []string{"-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + ports[0], "-c", "unix_socket_directories=" + dir, "-c", "fsync=off"}
+		c.Args = []string{"-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + ports[0], "-c", "unix_socket_directories=" + dir, "-c", "fsync=off", "-c", "shared_preload_libraries=pg_stat_statements"}
 		c.Ready = accepts(addr)
 		return c
 	})
