@@ -109,9 +109,12 @@ func (q *request) more() *rare {
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
-	if outer := requestOf(ctx); outer != nil && outer.server == h.server {
-		h.tellRoute(outer, w, r)
-		return
+	alone := !span.Current(ctx) // nor is there a request, then, which would be one: one walk through the context, not two
+	if !alone {
+		if outer := requestOf(ctx); outer != nil && outer.server == h.server {
+			h.tellRoute(outer, w, r)
+			return
+		}
 	}
 	s, method, tls := h.server, methodIndex(r.Method), tlsIndex(r)
 	if s.probeLengths[len(r.URL.Path)%len(s.probeLengths)] && s.servedProbe(h.next, w, r) {
@@ -127,7 +130,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.tel.provider.BeginIncoming(&q.span, ctx, &span.Options{
 		Name: methods[method], Kind: trace.SpanKindServer, Start: time.Now(),
 		Header: r.Header, Describer: q, Scope: s.tel.scope,
-	}, random)
+	}, random, alone)
 	if s.queue != nil {
 		q.queued()
 	}

@@ -10,9 +10,9 @@ import (
 
 // BeginIncoming is Begin for a request from outside, of which there are many: where nothing unusual is asked of the
 // provider and no span is current, it comes to the same as Begin in half the time. Random, when it is not zero, becomes
-// the span's ID. Options.Remote is not looked at; o is not kept.
-func (p *Provider) BeginIncoming(s *Span, parent context.Context, o *Options, random uint64) {
-	if p == nil || !p.usual || o.Scope == nil || current(parent) != nil || rt.IsEnabled() {
+// the span's ID. Alone says that parent has no current span. Options.Remote is not looked at; o is not kept.
+func (p *Provider) BeginIncoming(s *Span, parent context.Context, o *Options, random uint64, alone bool) {
+	if p == nil || !p.usual || !alone || o.Scope == nil || rt.IsEnabled() {
 		p.Begin(s, parent, *o)
 		return
 	}
@@ -53,6 +53,9 @@ func (p *Provider) BeginIncoming(s *Span, parent context.Context, o *Options, ra
 		s.mode |= modeSampled | modeSeen
 	}
 }
+
+// Current reports whether ctx has a current span, anybody's.
+func Current(ctx context.Context) bool { return current(ctx) != nil }
 
 // takeState takes over the caller's state.
 func (s *Span) takeState(states []string) {

@@ -251,8 +251,8 @@ func (s *Span) record(reason string, late bool, d Detacher) *record {
 
 // copyTo copies what every span has.
 func (s *Span) copyTo(r *record, late bool) {
-	r.ReadOnlySpan = s.ReadWriteSpan
 	r.scope = s.scope()
+	r.ReadOnlySpan = r.scope // s.ReadWriteSpan, without asking the runtime for its methods
 	r.name = s.name
 	r.start, r.took, r.ended = s.start, s.took, s.ended
 	r.traceID, r.id, r.parentID = s.traceID, s.id, s.parentID
