@@ -11,6 +11,7 @@ import (
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Exporter is one way out, with the name it has in accounts and logs.
@@ -37,7 +38,9 @@ func Reasons() []string {
 }
 
 // pipeline is the SDK's batch processor with admission in front and accounts behind. The processor drops silently when
-// its queue is full; here no more spans are admitted than it holds, so it never does.
+// its queue is full; here no more spans are admitted than it holds, so it never does. And it takes a span through a
+// channel and a select, which cost as much as all else that a sampled request does: so it is given whole batches, of the
+// size and after the time that it would make them by itself.
 type pipeline struct {
 	name   string
 	queue  int
@@ -52,11 +55,14 @@ type pipeline struct {
 	full atomic.Bool // a hint, so that nobody copies a span for a queue that has no room
 
 	mu       sync.Mutex
-	burst    []sdktrace.ReadOnlySpan // admitted, and not yet handed to the processor
-	most     int                     // of a burst
-	timer    *time.Timer             // hands over a burst that does not fill up
-	closed   bool                    // nothing is admitted
-	counted  bool                    // what is not sent has been counted as dropped
+	batch    []sdktrace.ReadOnlySpan // admitted, and not yet handed to the processor
+	spare    []sdktrace.ReadOnlySpan // memory for the next batch
+	most     int                     // of a batch
+	delay    time.Duration           // between batches that do not fill up
+	handed   time.Time               // the last batch
+	timer    *time.Timer
+	closed   bool // nothing is admitted
+	counted  bool // what is not sent has been counted as dropped
 	produced int64
 	waiting  int64
 	exported int64
@@ -77,11 +83,15 @@ func newPipeline(e Exporter, log func(string, ...any)) *pipeline {
 		flush: make(chan struct{}, 1), dropped: make(map[string]int64)}
 	l.killed, l.kill = context.WithCancel(context.Background())
 	// Two places more than are admitted, for the mark that the one flush at a time puts into the queue.
-	l.bsp = sdktrace.NewBatchSpanProcessor(l.exporter(), sdktrace.WithMaxQueueSize(e.Queue+2))
-	l.most = min(burstSize, max(1, e.Queue/8))
-	l.burst = make([]sdktrace.ReadOnlySpan, 0, l.most)
+	l.bsp = sdktrace.NewBatchSpanProcessor(l.exporter(), sdktrace.WithMaxQueueSize(e.Queue+2),
+		func(o *sdktrace.BatchSpanProcessorOptions) { // which it has read from OTEL_BSP_*
+			l.most, l.delay = max(1, min(o.MaxExportBatchSize, e.Queue)), o.BatchTimeout
+			o.MaxExportBatchSize, o.BatchTimeout = 1, time.Hour // a batch is exported when it comes; nothing waits for others
+		})
+	l.batch = make([]sdktrace.ReadOnlySpan, 0, l.most)
 	l.timer = time.AfterFunc(time.Hour, l.handNow)
-	l.timer.Stop() // until there is a burst
+	l.timer.Stop() // until there is a batch
+	l.handed = time.Now()
 	return l
 }
 
@@ -107,10 +117,10 @@ func (l *pipeline) admit(s sdktrace.ReadOnlySpan) {
 		l.drop(1, reasonQueueFull, nil)
 	default:
 		l.waiting++
-		if l.burst = append(l.burst, s); len(l.burst) >= l.most {
+		if l.batch = append(l.batch, s); len(l.batch) >= l.most {
 			l.hand()
-		} else if len(l.burst) == 1 {
-			l.timer.Reset(burstDelay)
+		} else if len(l.batch) == 1 {
+			l.timer.Reset(l.due())
 		}
 	}
 	if l.unsaid == 0 {
@@ -122,21 +132,37 @@ func (l *pipeline) admit(s sdktrace.ReadOnlySpan) {
 	say()
 }
 
-// A span handed to the processor wakes its goroutine, which costs as much as making the span. So they are handed over
-// in bursts.
-const (
-	burstSize  = 64
-	burstDelay = 50 * time.Millisecond // a hundredth of the processor's own delay
-)
+// whole is a batch, as the one span that the processor sees.
+type whole struct {
+	sdktrace.ReadOnlySpan // nil: the processor asks for nothing but the following
+	spans                 []sdktrace.ReadOnlySpan
+}
 
-// hand passes the burst on, with the lock held, so that nothing is under way when the end comes. The sends do not block:
+// SpanContext says that it is sampled, and so to be exported.
+func (*whole) SpanContext() trace.SpanContext {
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceFlags: trace.FlagsSampled})
+}
+
+// hand passes the batch on, with the lock held, so that nothing is under way when the end comes. The send does not block:
 // no more spans are admitted than the processor has room for.
 func (l *pipeline) hand() {
-	for i, s := range l.burst {
-		l.bsp.OnEnd(s)
-		l.burst[i] = nil
+	if len(l.batch) == 0 {
+		return
 	}
-	l.burst = l.burst[:0]
+	l.handed = time.Now()
+	l.bsp.OnEnd(&whole{spans: l.batch})
+	if l.batch, l.spare = l.spare, nil; l.batch == nil {
+		l.batch = make([]sdktrace.ReadOnlySpan, 0, l.most)
+	}
+}
+
+// due returns when a batch that has just begun is handed over, however small: when the processor would, whose timer runs
+// on from batch to batch.
+func (l *pipeline) due() time.Duration {
+	if l.delay <= 0 {
+		return 0
+	}
+	return l.delay - time.Since(l.handed)%l.delay
 }
 
 // handNow is hand for who does not hold the lock.
@@ -216,9 +242,15 @@ func (l *pipeline) exporter() sdktrace.SpanExporter { return (*counting)(l) }
 
 type counting pipeline
 
-// ExportSpans exports and counts. It returns no error: the error is counted and logged here, once.
-func (c *counting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	l := (*pipeline)(c)
+// ExportSpans exports batches and counts. It returns no error: the error is counted and logged here, once.
+func (c *counting) ExportSpans(ctx context.Context, batches []sdktrace.ReadOnlySpan) error {
+	for _, b := range batches {
+		(*pipeline)(c).exportBatch(ctx, b.(*whole).spans)
+	}
+	return nil
+}
+
+func (l *pipeline) exportBatch(ctx context.Context, spans []sdktrace.ReadOnlySpan) {
 	// A flush whose time is up must not take the batch with it: the export goes on for its own time.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.limit)
 	stop := context.AfterFunc(l.killed, cancel)
@@ -229,15 +261,16 @@ func (c *counting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	l.mu.Lock()
 	if l.counted {
 		l.mu.Unlock()
-		return nil
+		return
 	}
 	l.waiting -= int64(len(spans))
 	l.exported += int64(len(spans) - lost)
 	l.drop(int64(lost), reasonFailed, err)
+	clear(spans) // exporters keep no part of a batch, which the SDK's processor uses again, too
+	l.spare = spans[:0]
 	say := l.report()
 	l.mu.Unlock()
 	say()
-	return nil
 }
 
 // export turns a panic of the exporter, which would end the program, into an error.
