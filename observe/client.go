@@ -190,7 +190,7 @@ func (t *transport) begin(r *http.Request, random uint64) *outgoing {
 	o.set(c, r, opts.Start)
 	opts.Name, opts.Describer = methods[o.method], &o.outgoing
 	o.span = &o.own
-	c.tel.provider.BeginIncoming(o.span, ctx, &opts, random)
+	c.tel.provider.BeginIncoming(o.span, ctx, &opts, random, !span.Current(ctx))
 	return &o.outgoing
 }
 
