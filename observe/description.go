@@ -355,7 +355,7 @@ var (
 	}
 	leakSuspects = Description{
 		Name: "observe_leak_suspects", Kind: runtimemetrics.Gauge, Unit: "{suspect}",
-		Help:   "Sites and groups that only grow, at the last look, by kind: goroutine, heap, file, socket, close_wait, pipe, descriptor; absent before the first look.",
+		Help:   "Sites and groups that only grow, at the last look, by kind: goroutine, heap, file, socket, close_wait, pipe, descriptor, and of what was left open rows, tx, body; absent before the first look.",
 		Labels: []string{"kind"},
 	}
 	leakedGoroutines = Description{

@@ -1,12 +1,14 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,12 +34,14 @@ type leaks struct {
 
 	suspects, goroutines, unknown *prometheus.Desc
 
+	reported map[string]int // what was left open, when it was reported; Watch's goroutine alone knows
+
 	mu   sync.Mutex
 	look leakcheck.Look // the last; its At is zero before the first
 }
 
 func newLeaks(t *Telemetry) *leaks {
-	return &leaks{tel: t, want: t.config.Leaks, suspects: desc(leakSuspects), goroutines: desc(leakedGoroutines), unknown: desc(leakUnknowns)}
+	return &leaks{tel: t, want: t.config.Leaks, reported: map[string]int{}, suspects: desc(leakSuspects), goroutines: desc(leakedGoroutines), unknown: desc(leakUnknowns)}
 }
 
 // config is the program's own with what only this package knows.
@@ -47,6 +51,11 @@ func (l *leaks) config() leakcheck.Config {
 		c.Load = l.tel.server.load
 	}
 	c.Looked = func(look leakcheck.Look) {
+		look.Suspects = slices.Concat(look.Suspects, l.leftSuspects(look.At))
+		slices.SortStableFunc(look.Suspects, func(a, b leakcheck.Suspect) int { return cmp.Compare(b.Confidence, a.Confidence) })
+		for i := range look.Suspects {
+			look.Suspects[i] = l.here(look.Suspects[i])
+		}
 		l.mu.Lock()
 		l.look = look
 		l.mu.Unlock()
@@ -77,6 +86,7 @@ func (l *leaks) last() (leakcheck.Look, bool) {
 
 // report logs a suspect: when it is new, and when it has doubled.
 func (l *leaks) report(s leakcheck.Suspect) {
+	s = l.here(s)
 	args := []any{"kind", s.Kind}
 	add := func(key string, value any, known bool) {
 		if known {
@@ -130,7 +140,7 @@ func (s *server) total() (n uint64) {
 }
 
 // Kinds that are always shown, so that an alert sees the zero before the first suspect.
-var leakKinds = []string{"goroutine", "heap", "file", "socket", "close_wait", "pipe", "descriptor"}
+var leakKinds = []string{"goroutine", "heap", "file", "socket", "close_wait", "pipe", "descriptor", "rows", "tx", "body"}
 
 // Describe implements prometheus.Collector.
 func (l *leaks) Describe(ch chan<- *prometheus.Desc) {
@@ -245,7 +255,22 @@ type leakPage struct {
 	CostSeconds float64       `json:"cost_seconds"`
 	NextSeconds float64       `json:"next_seconds"` // from at
 	Suspects    []leakSuspect `json:"suspects"`
+	LeftOpen    []leakLeft    `json:"left_open"`
 	Unknown     []string      `json:"unknown"`
+}
+
+// leakLeft is what was left open, suspected or not yet.
+type leakLeft struct {
+	Kind        string     `json:"kind"`
+	Group       string     `json:"group"`
+	Site        *leakPlace `json:"site,omitempty"`
+	Count       int        `json:"count"`
+	AgeSeconds  float64    `json:"age_seconds"`  // of the oldest
+	IdleSeconds float64    `json:"idle_seconds"` // since one of them was used, as far as is known
+	Route       string     `json:"route,omitempty"`
+	TraceID     string     `json:"trace_id,omitempty"`
+
+	text string
 }
 
 type leakSuspect struct {
@@ -281,10 +306,13 @@ type leakMemory struct {
 }
 
 func (l *leaks) page() leakPage {
-	p := leakPage{Suspects: []leakSuspect{}, Unknown: []string{}}
+	p := leakPage{Suspects: []leakSuspect{}, LeftOpen: []leakLeft{}, Unknown: []string{}}
 	if l == nil {
 		p.Off = true
 		return p
+	}
+	for _, o := range l.tel.leftOpen() {
+		p.LeftOpen = append(p.LeftOpen, leakLeft{o.kind, o.group, place(o.site), o.count, o.age.Seconds(), o.idle.Seconds(), o.route, o.trace, o.String()})
 	}
 	look, ok := l.last()
 	if !ok {
@@ -370,6 +398,7 @@ func (p leakPage) write(w io.Writer) {
 	switch n := len(p.Suspects); n {
 	case 0:
 		fmt.Fprintln(w, "no suspects: nothing that was looked at only grows; a judgement takes 10 to 24 windows and more")
+		fmt.Fprintln(w)
 	case 1:
 		fmt.Fprint(w, "1 suspect\n\n")
 	default:
@@ -377,6 +406,13 @@ func (p leakPage) write(w io.Writer) {
 	}
 	for _, s := range p.Suspects {
 		fmt.Fprintln(w, s.text)
+	}
+	if len(p.LeftOpen) > 0 {
+		fmt.Fprintln(w, "left alone for a minute and not closed")
+		for _, o := range p.LeftOpen {
+			fmt.Fprintln(w, "  "+o.text)
+		}
+		fmt.Fprintln(w)
 	}
 	if len(p.Unknown) > 0 {
 		fmt.Fprintln(w, "unknown")

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"runtime/pprof"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/loadline-go/loadline/leakcheck"
@@ -247,6 +249,68 @@ func TestLeaksAreComparedWithTheServersLoad(t *testing.T) {
 	own := leaks{tel: tel, want: leakcheck.Config{Load: func() (int, uint64) { return 3, 5 }}}
 	if n, requests := own.config().Load(); n != 3 || requests != 5 {
 		t.Errorf("the program's own: %d, %d", n, requests)
+	}
+}
+
+func TestRowsAndTransactionsLeftOpenAreSuspected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		tel := start(t, Config{Captures: noCaptures, Logger: log.logger()})
+		db := tel.OpenDB(table{rows: func() driver.Rows { return &numbers{n: 1 << 30} }}, "orders")
+		defer db.Close()
+		tx, err := db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+		leave := func() {
+			rows, err := db.Query("SELECT n FROM leaky")
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows.Next()
+			t.Cleanup(func() { rows.Close() })
+		}
+		leave()
+		time.Sleep(3*time.Minute + 30*time.Second) // three looks
+		page := bodyOf(t, ask(tel, "GET", "/debug/leaks"))
+		if !strings.Contains(page, "no suspects") || !strings.Contains(page, "left alone for a minute and not closed\n") ||
+			!strings.Contains(page, "  1 of kind rows, of the database orders, SELECT leaky: each was left alone") || !strings.Contains(page, "  1 of kind tx, of the database orders: ") {
+			t.Errorf("after three minutes:\n%s", page)
+		}
+		for range 5 {
+			leave() // here
+		}
+		time.Sleep(4 * time.Minute)
+		page = bodyOf(t, ask(tel, "GET", "/debug/leaks"))
+		for _, want := range []string{
+			"3 suspects", "5 of kind rows, of the database orders, SELECT leaky, opened at github.com/loadline-go/loadline/observe.TestRowsAndTransactionsLeftOpen",
+			"leaks_test.go:", "1 of kind rows, of the database orders, SELECT leaky, ", "1 of kind tx, of the database orders, ",
+		} {
+			if !strings.Contains(page, want) {
+				t.Errorf("%q is missing in\n%s", want, page)
+			}
+		}
+		got := family(t, tel, "observe_leak_suspects")
+		if got["kind=rows"].GetGauge().GetValue() != 2 || got["kind=tx"].GetGauge().GetValue() != 1 || got["kind=body"].GetGauge().GetValue() != 0 {
+			t.Errorf("suspects: %v", got)
+		}
+		if n := strings.Count(log.String(), "observe: leak suspected"); n != 3 {
+			t.Errorf("%d records, want one for each:\n%s", n, log.String())
+		}
+		var asked leakPage
+		if err := json.Unmarshal([]byte(bodyOf(t, ask(tel, "GET", "/debug/leaks?format=json"))), &asked); err != nil || len(asked.LeftOpen) != 3 || asked.LeftOpen[0].Count != 5 {
+			t.Errorf("%v: %+v", err, asked.LeftOpen)
+		}
+	})
+}
+
+func TestNextIsTheCommandOfThisProcess(t *testing.T) {
+	tel := start(t, Config{AdminAddr: "localhost:0"})
+	s := suspect
+	s.Next = "curl http://localhost:9464/debug/pprof/ && ls -l /proc/$(pidof NAME)/fd"
+	if got, want := tel.leaks.here(s).Next, fmt.Sprintf("curl http://%s/debug/pprof/ && ls -l /proc/%d/fd", tel.AdminAddr(), os.Getpid()); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 

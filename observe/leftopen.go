@@ -1,0 +1,147 @@
+package observe
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/loadline-go/loadline/leakcheck"
+)
+
+// leftOpen is rows, transactions or response bodies of one kind and place that
+// nobody has touched for a minute and nobody has closed. Each is known by
+// itself, so that no growth needs to be waited for.
+type leftOpen struct {
+	kind  string // rows, tx, body: the kind of the suspect
+	group string // database and statement, or host
+	site  leakcheck.Frame
+	stack string
+	count int
+	age   time.Duration // of the oldest
+	idle  time.Duration // of the one that was left alone longest, as far as is known
+	route string        // of one of the requests that opened them
+	trace string
+}
+
+const (
+	// surelyLeft and manyLeft are from when on it is not a consumer that is slow:
+	// one is left alone that long, or so many of one place for a minute.
+	surelyLeft = 5 * time.Minute
+	manyLeft   = 5
+	// maxLeftOpen bounds the list.
+	maxLeftOpen = 100
+)
+
+// leftOpen lists what was left open, most of a place first.
+func (t *Telemetry) leftOpen() []leftOpen {
+	type key struct{ kind, group, site string }
+	places := map[key]*leftOpen{}
+	for _, u := range t.unclosed() {
+		kind := map[string]string{"transaction": "tx"}[u.Kind]
+		kind = cmp.Or(kind, u.Kind)
+		group := "of the database " + u.Database
+		if u.Summary != "" {
+			group += ", " + u.Summary
+		}
+		k := key{kind, group, u.Site}
+		p := places[k]
+		if p == nil {
+			p = &leftOpen{kind: kind, group: group, site: frameOf(u.Site)}
+			places[k] = p
+		}
+		p.count++
+		p.age, p.idle = max(p.age, u.Age), max(p.idle, u.Idle)
+		p.route, p.trace = cmp.Or(p.route, u.Route), cmp.Or(p.trace, u.TraceID)
+	}
+	var all []leftOpen
+	for _, p := range places {
+		all = append(all, *p)
+	}
+	slices.SortFunc(all, func(a, b leftOpen) int {
+		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(b.age, a.age), cmp.Compare(a.group, b.group), cmp.Compare(a.site.String(), b.site.String()))
+	})
+	return all[:min(len(all), maxLeftOpen)]
+}
+
+// frameOf reads "example.com/shop.list /src/list.go:41".
+func frameOf(site string) (f leakcheck.Frame) {
+	f.Function, f.File, _ = strings.Cut(site, " ")
+	if i := strings.LastIndexByte(f.File, ':'); i >= 0 {
+		f.Line, _ = strconv.Atoi(f.File[i+1:])
+		f.File = f.File[:i]
+	}
+	return f
+}
+
+// suspect returns p as a suspect, false as long as it may be a consumer that is slow.
+func (p leftOpen) suspect(now time.Time) (leakcheck.Suspect, bool) {
+	if p.idle < surelyLeft && p.count < manyLeft {
+		return leakcheck.Suspect{}, false
+	}
+	s := leakcheck.Suspect{
+		Kind: p.kind, Group: p.group, Site: p.site, Stack: p.stack, Count: p.count, Since: now.Add(-p.age), Confidence: 0.9, Basis: p.basis(),
+		Next: "curl -s http://localhost:9464/debug/leaks",
+	}
+	if p.trace != "" {
+		s.Next = "curl -s 'http://localhost:9464/debug/traces?trace=" + p.trace + "'"
+	}
+	if hours := p.age.Hours(); hours > 0 {
+		s.PerHour = float64(p.count) / hours
+	}
+	return s, true
+}
+
+func (p leftOpen) basis() string {
+	text := fmt.Sprintf("each was left alone for a minute at least, one for %s, and the oldest is open for %s", roughly(p.idle), roughly(p.age))
+	if p.route != "" {
+		text += "; opened by " + oneLine(p.route)
+	}
+	return text
+}
+
+// String is a line of the list.
+func (p leftOpen) String() string {
+	text := fmt.Sprintf("%d of kind %s, %s", p.count, p.kind, oneLine(p.group))
+	if p.site != (leakcheck.Frame{}) {
+		text += ", opened at " + p.site.String()
+	}
+	return text + ": " + p.basis()
+}
+
+// leftSuspects are what was left open for so long that it is suspected. Those
+// that are new, or have doubled, are reported, as Watch does with its own.
+func (l *leaks) leftSuspects(now time.Time) (all []leakcheck.Suspect) {
+	present := map[string]bool{}
+	for _, p := range l.tel.leftOpen() {
+		s, ok := p.suspect(now)
+		if !ok {
+			continue
+		}
+		all = append(all, s)
+		key := p.kind + "\n" + p.group + "\n" + p.site.String()
+		present[key] = true
+		if last, ok := l.reported[key]; !ok || s.Count >= 2*last {
+			l.reported[key] = s.Count
+			l.report(s)
+		}
+	}
+	for key := range l.reported {
+		if !present[key] {
+			delete(l.reported, key)
+		}
+	}
+	return all
+}
+
+// here puts the process's own address and number into the command to type next.
+func (l *leaks) here(s leakcheck.Suspect) leakcheck.Suspect {
+	if a := l.tel.address; a != "" {
+		s.Next = strings.ReplaceAll(s.Next, "localhost:9464", a)
+	}
+	s.Next = strings.ReplaceAll(s.Next, "$(pidof NAME)", strconv.Itoa(os.Getpid()))
+	return s
+}
