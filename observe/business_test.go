@@ -63,7 +63,7 @@ func TestLabelsAreTheFieldsOfAStruct(t *testing.T) {
 // once for a larger one.
 func TestCountersHaveExemplars(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tel := start(t, Config{})
+		tel := start(t, Config{Captures: noCaptures})
 		c := NewCounter[struct{}](tel, Metric{Name: "shop_revenue_euros_total", Help: "Revenue."})
 		value := func() float64 {
 			return family(t, tel, "shop_revenue_euros_total")[""].GetCounter().GetExemplar().GetValue()

@@ -117,7 +117,7 @@ func activeUsers(t *testing.T, tel *Telemetry, name string) (counts [3]float64) 
 
 func TestDistinctCountsWhoWasThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tel := start(t, Config{})
+		tel := start(t, Config{Captures: noCaptures})
 		users := NewDistinct[string](tel, Metric{Name: "shop_active_users", Help: "Users who did something."})
 		if got := activeUsers(t, tel, "shop_active_users"); got != [3]float64{} {
 			t.Errorf("%v before the first", got)
