@@ -73,11 +73,11 @@ func workerPool(e *env) func() {
 			}
 		})
 	}
-	return func() {
+	return e.steady(func() {
 		for range 30 {
 			jobs <- 1
 		}
-	}
+	})
 }
 
 func growingPool(e *env) func() {
@@ -226,11 +226,11 @@ func backPressure(e *env) func() {
 }
 
 func warmUp(e *env) func() {
-	return func() {
+	return e.steady(func() {
 		for range e.poisson(12 * math.Exp(-float64(e.window)/6)) {
 			e.wait(func(c chan struct{}) { <-c })
 		}
-	}
+	})
 }
 
 func longJobs(e *env) func() {
@@ -283,7 +283,7 @@ func retriesThatEnd(e *env) func() {
 	e.must(err)
 	addr := ln.Addr().String()
 	ln.Close()
-	return func() {
+	return e.steady(func() {
 		for range e.poisson(2) {
 			var over atomic.Bool
 			e.end(func() { over.Store(true) })
@@ -297,7 +297,7 @@ func retriesThatEnd(e *env) func() {
 				}
 			})
 		}
-	}
+	})
 }
 
 func lockBursts(e *env) func() {
@@ -324,7 +324,7 @@ func lockBursts(e *env) func() {
 }
 
 func iteratorsStopped(e *env) func() {
-	return func() {
+	return e.steady(func() {
 		for range e.poisson(2) {
 			next, stop := iter.Pull(func(yield func(int) bool) {
 				for i := 0; yield(i); i++ {
@@ -334,17 +334,17 @@ func iteratorsStopped(e *env) func() {
 			e.end(stop)
 			e.after(1+e.rnd.IntN(6), stop)
 		}
-	}
+	})
 }
 
 func timeoutsThatFire(e *env) func() {
-	return func() {
+	return e.steady(func() {
 		for range 5 {
 			ctx, cancel := context.WithTimeout(context.Background(), 6*time.Millisecond)
 			e.end(cancel)
 			e.wg.Go(func() { <-ctx.Done() })
 		}
-	}
+	})
 }
 
 func keepAlives(e *env) func() {
@@ -425,7 +425,7 @@ func rotatedLogs(e *env) func() {
 
 func uploads(e *env) func() {
 	dir := e.t.TempDir()
-	return func() {
+	return e.steady(func() {
 		for range e.poisson(3) {
 			f, err := os.Create(filepath.Join(dir, "upload"))
 			e.must(err)
@@ -433,7 +433,7 @@ func uploads(e *env) func() {
 			e.end(done)
 			e.after(1+e.rnd.IntN(9), done)
 		}
-	}
+	})
 }
 
 func hangUps(e *env) func() {

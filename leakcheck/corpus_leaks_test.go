@@ -60,13 +60,13 @@ func lostContext(e *env) func() {
 			cancel()
 		}
 	})
-	return func() {
+	return e.steady(func() {
 		for range 1 + e.poisson(1) {
 			ctx, cancel := context.WithCancel(context.Background())
 			cancels = append(cancels, cancel)
 			e.wg.Go(func() { lostContextWait(ctx) })
 		}
-	}
+	})
 }
 
 func lostContextWait(ctx context.Context) { <-ctx.Done() }
@@ -120,12 +120,12 @@ func fullChannel(e *env) func() {
 func fullChannelSend(c chan<- int) { c <- 1 }
 
 func rangeNeverClosed(e *env) func() {
-	return func() {
+	return e.steady(func() {
 		jobs := make(chan int)
 		e.end(func() { close(jobs) })
 		e.wg.Go(func() { rangeNeverClosedWork(jobs) })
 		jobs <- 1
-	}
+	})
 }
 
 func rangeNeverClosedWork(jobs <-chan int) {
@@ -163,7 +163,7 @@ func startListenerRegistry(e *env) func() {
 			delete(listeners.all, id)
 		}
 	})
-	return func() {
+	return e.steady(func() {
 		for range 2 {
 			id++
 			c := listeners.add(id)
@@ -177,7 +177,7 @@ func startListenerRegistry(e *env) func() {
 			}
 		}
 		listeners.mu.Unlock()
-	}
+	})
 }
 
 func sleepLoop(e *env) func() {
@@ -194,11 +194,11 @@ func sleepLoopPoll(over *atomic.Bool) {
 
 func tickerLoop(e *env) func() {
 	stop := e.closer()
-	return func() {
+	return e.steady(func() {
 		for range e.poisson(2) {
 			e.wg.Go(func() { tickerLoopRun(stop) })
 		}
-	}
+	})
 }
 
 func tickerLoopRun(stop chan struct{}) {
@@ -283,11 +283,11 @@ func retryForever(e *env) func() {
 	ln.Close()
 	var over atomic.Bool
 	e.end(func() { over.Store(true) })
-	return func() {
+	return e.steady(func() {
 		for range 2 {
 			e.wg.Go(func() { retryForeverDial(addr, &over) })
 		}
-	}
+	})
 }
 
 func retryForeverDial(addr string, over *atomic.Bool) {
@@ -302,14 +302,14 @@ func retryForeverDial(addr string, over *atomic.Bool) {
 
 func silentPeer(e *env) func() {
 	addr := e.peer(func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	return func() {
+	return e.steady(func() {
 		for range 2 {
 			c, err := net.Dial("tcp", addr)
 			e.must(err)
 			e.end(func() { c.Close() })
 			e.wg.Go(func() { silentPeerRead(c) })
 		}
-	}
+	})
 }
 
 func silentPeerRead(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }
@@ -348,7 +348,7 @@ func backgroundContextCall(client *http.Client, url string) {
 
 func someStuck(e *env) func() {
 	stop := e.closer()
-	return func() {
+	return e.steady(func() {
 		for i := range 10 {
 			answered := make(chan bool)
 			e.wg.Go(func() { someStuckHandle(answered, stop) })
@@ -356,7 +356,7 @@ func someStuck(e *env) func() {
 				e.after(1+e.rnd.IntN(2), func() { close(answered) })
 			}
 		}
-	}
+	})
 }
 
 func someStuckHandle(answered chan bool, stop chan struct{}) {
@@ -388,9 +388,9 @@ func neverSignalled(e *env) func() {
 	over := false
 	cond := sync.NewCond(&mu)
 	e.end(func() { mu.Lock(); over = true; mu.Unlock(); cond.Broadcast() })
-	return func() {
+	return e.steady(func() {
 		e.wg.Go(func() { neverSignalledWait(cond, &over) })
-	}
+	})
 }
 
 func neverSignalledWait(c *sync.Cond, over *bool) {

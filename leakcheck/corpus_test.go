@@ -85,6 +85,16 @@ func (e *env) finish() {
 	}
 }
 
+// steady has the program serve as many requests in each window.
+func (e *env) steady(step func()) func() {
+	e.load = true
+	return func() {
+		e.requests += 600 + e.poisson(10)
+		e.inFlight = e.poisson(3)
+		step()
+	}
+}
+
 // poisson returns a random number of events.
 func (e *env) poisson(mean float64) int {
 	n, l := 0, math.Exp(-mean)
@@ -214,14 +224,17 @@ func (p corpusProgram) names(s leakcheck.Suspect) bool {
 func TestCorpus(t *testing.T) {
 	defer func(rate int) { runtime.MemProfileRate = rate }(runtime.MemProfileRate)
 	runtime.MemProfileRate = *corpusRate
-	leakWindows, healthyWindows := 60, 80
+	leakWindows, healthyWindows := 60, 64
 	if testing.Short() || raceEnabled {
 		healthyWindows = 45
 	}
 	for _, half := range []struct {
 		name     string
 		programs []corpusProgram
-	}{{"development", slices.Concat(corpusLeaks, corpusHealthy)}} {
+	}{
+		{"first half", slices.Concat(corpusLeaks, corpusHealthy)},
+		{"second half", corpusSecond},
+	} {
 		var (
 			b                   strings.Builder
 			leaks, found, right int

@@ -109,6 +109,9 @@ func (c *counter) read(skip func(*goroutine) bool) map[string]*tally {
 		if isStuck(&s.g) {
 			t.stuck++
 		}
+		if s.g.state == "IO wait" {
+			t.remote++
+		}
 		if s.handles {
 			t.handling++
 		}

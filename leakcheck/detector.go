@@ -16,6 +16,10 @@ const (
 	// group: fewer where nobody waits long on purpose.
 	stuckWindows = 10
 	idleWindows  = 24
+	// steadyWindows is how many are enough for those that wait for time or
+	// work while the load is known and stays as it is: pools have grown to
+	// its size by then. Who waits for the network may wait for clients.
+	steadyWindows = 16
 	// heapWindows is how many it takes for a site of which next to nothing is
 	// ever freed; twice as many where memory comes and goes.
 	heapWindows = 21
@@ -34,7 +38,8 @@ const (
 	stepShare = 0.125
 	// minKept is the share of what a heap site allocates that a leak keeps,
 	// if half the windows are to be enough. What comes and goes keeps half of
-	// it while it rises.
+	// it while it rises. Below a third of this share it takes twice as many
+	// again, unless the load is known not to rise.
 	minKept = 0.75
 	// minBytes and minShare are how much a heap site must have grown by:
 	// absolutely, and of the live heap. Less is noise of the samples, and no
@@ -53,8 +58,9 @@ type tally struct {
 	count, made, samples float64
 	// many says that it takes longer to judge.
 	many bool
-	// handling is how many members have a request in hand.
-	handling int
+	// handling is how many members have a request in hand, remote how many
+	// wait for the network.
+	handling, remote int
 	// wide groups have members of several stacks, each of which is a group
 	// too; they tell leaks that wander from stack to stack.
 	wide bool
@@ -111,7 +117,7 @@ type site struct {
 	// became old and how many of those have ended.
 	grown, ended []float64
 	deaths       []float64 // how many old members ended, by the window they ended in
-	many         bool      // takes longer to judge
+	many, remote bool      // as in tally
 	stuck        bool      // most members were in a stuck state at the last reading
 	count        float64
 	oldest       uint64 // member at the last reading
@@ -207,7 +213,7 @@ func (s *site) update(now int, t *tally, each bool) {
 	keep(&s.size, t.size)
 	keep(&s.made, t.made)
 	keep(&s.samples, t.samples)
-	s.many = t.many
+	s.many, s.remote = t.many, 2*float64(t.remote) > t.size
 	low := t.size
 	for _, v := range s.size[max(len(s.size)-1-oldAge, 0):] {
 		low = min(low, v)
@@ -277,6 +283,11 @@ func (d *detector) judge(s *site) (finding, bool) {
 		need = stuckWindows
 	case s.many:
 		need = idleWindows * 3 / 2
+	}
+	if !d.heap && !s.stuck && !s.many && !s.remote && len(s.size) >= steadyWindows && d.loadIsSteady(steadyWindows) {
+		if f, ok := d.judgeLast(s, steadyWindows, need); ok {
+			return f, true
+		}
 	}
 	for n := need; n <= len(s.size); n *= 2 {
 		if f, ok := d.judgeLast(s, n, need); ok {
@@ -450,7 +461,7 @@ func (d *detector) judgeHeap(f *finding, n int) bool {
 	atLeast := max(minBytes, minShare*live[n-1])
 	whole := live
 	t, ok := rising(row, atLeast, maxBytesFall)
-	if !ok && n >= 2*heapWindows && teeth(row, maxBytesFall) >= 2 {
+	if !ok && n >= 2*heapWindows && teethRise(row, maxBytesFall) {
 		// What is freed in lots, such as a queue's array, makes teeth; then
 		// each must begin higher than the last.
 		row, whole = remaining(row), remaining(live)
@@ -461,7 +472,7 @@ func (d *detector) judgeHeap(f *finding, n int) bool {
 		return false
 	}
 	kept := min(1, t.growth/max(made[n-1]-made[0], 1))
-	if kept < minKept && n < 2*heapWindows {
+	if kept < minKept && n < 2*heapWindows || kept < minKept/3 && n < 4*heapWindows && !d.loadRests(n) {
 		return false
 	}
 	// What comes and goes is in the samples by chance.
@@ -548,7 +559,7 @@ func (d *detector) load(n int, row []float64, byInFlight bool) load {
 			l.explains = true
 		}
 	}
-	rate := last(d.rate, n)
+	rate := filled(last(d.rate, n)) // of the first window there is none
 	if !slices.ContainsFunc(rate, math.IsNaN) {
 		l.known, l.from, l.to = true, median(rate[:third]), median(rate[n-third:])
 	}
@@ -561,9 +572,22 @@ func (d *detector) load(n int, row []float64, byInFlight bool) load {
 
 // loadRests reports whether the rate of requests is known and did not rise in
 // the last n windows.
-func (d *detector) loadRests(n int) bool {
+func (d *detector) loadRests(n int) bool { return rests(last(d.rate, n)) }
+
+// loadIsSteady reports whether there was load in the last n windows, and
+// neither the requests nor those under way became more.
+func (d *detector) loadIsSteady(n int) bool {
 	rate := last(d.rate, n)
-	return !slices.ContainsFunc(rate, math.IsNaN) && mannKendall(rate) > 0.05
+	return median(rate) > 0 && rests(rate) && rests(last(d.inFlight, n))
+}
+
+func rests(row []float64) bool {
+	for _, v := range row[1:] {
+		if math.IsNaN(v) {
+			return false
+		}
+	}
+	return mannKendall(row[1:]) > 0.05 // of the first window there is no rate
 }
 
 // last returns the last n values of a row.

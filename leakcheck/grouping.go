@@ -51,6 +51,9 @@ func goroutineGroups(gs []*goroutine) map[string]*tally {
 			if isStuck(g) {
 				t.stuck++
 			}
+			if g.state == "IO wait" {
+				t.remote++
+			}
 			if handles(g) {
 				t.handling++
 			}
@@ -109,6 +112,7 @@ func memberGroups(kind string, all []Member) map[string]*tally {
 		}
 		t.size++
 		t.ids = append(t.ids, m.ID)
+		t.remote++
 		if m.Stuck {
 			t.stuck++
 		}

@@ -150,24 +150,31 @@ func rarer(y []float64) bool {
 	return a > b && (a-b)/math.Sqrt(a+b) > 1.3
 }
 
-// teeth counts how often y falls by more than a share of its growth and rises
-// as much again.
-func teeth(y []float64, share float64) (n int) {
-	least := share * (y[len(y)-1] - y[0])
+// teethRise reports whether y falls again and again by more than a share of its
+// growth, each time to a higher bottom, so that the bottoms alone make two
+// fifths of the growth.
+func teethRise(y []float64, share float64) bool {
+	growth := y[len(y)-1] - y[0]
+	var bottoms []float64
 	top, bottom, down := y[0], y[0], false
 	for _, v := range y {
 		if down {
-			if bottom = min(bottom, v); v > bottom+least {
-				n++
+			if bottom = min(bottom, v); v > bottom+share*growth {
+				bottoms = append(bottoms, bottom)
 				top, down = v, false
 			}
 			continue
 		}
-		if top = max(top, v); v < top-least {
+		if top = max(top, v); v < top-share*growth {
 			bottom, down = v, true
 		}
 	}
-	return n
+	for i := 1; i < len(bottoms); i++ {
+		if bottoms[i] <= bottoms[i-1] {
+			return false
+		}
+	}
+	return len(bottoms) >= 3 && bottoms[len(bottoms)-1]-bottoms[0] >= 0.4*growth
 }
 
 // ended reports whether y has been flat at its end for longer than ever
