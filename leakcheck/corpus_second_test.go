@@ -334,7 +334,9 @@ func statsByUser(e *env) func() {
 		for range 1500 {
 			n++
 			name := fmt.Sprint("user-", n)
-			stats[name] = &userStats{name: name}
+			s := &userStats{name: name}
+			s.counts[n%len(s.counts)]++
+			stats[name] = s
 		}
 	}
 }

@@ -183,8 +183,7 @@ func (p corpusProgram) run(t *testing.T, windows int) (r corpusResult) {
 		// that two windows more would not heal.
 		time.Sleep(time.Millisecond)
 		if p.heap {
-			runtime.GC() // twice: the profile shows what the last but one found
-			runtime.GC()
+			runtime.GC() // the profile shows what the last but one found
 		}
 		w.Window()
 		for _, s := range suspects {
