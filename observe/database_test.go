@@ -44,8 +44,14 @@ func operations(t testing.TB, tel *Telemetry, name string) map[string]uint64 {
 // returns the spans that ended so far.
 func collect(t testing.TB, sampler sdktrace.Sampler) (*Telemetry, func() tracetest.SpanStubs) {
 	t.Helper()
+	return collectWith(t, tracing.Config{Sampler: sampler})
+}
+
+func collectWith(t testing.TB, config tracing.Config) (*Telemetry, func() tracetest.SpanStubs) {
+	t.Helper()
 	exporter := tracetest.NewInMemoryExporter()
-	tel := start(t, Config{Tracing: tracing.Config{Sampler: sampler, Exporter: exporter}})
+	config.Exporter = exporter
+	tel := start(t, Config{Tracing: config})
 	return tel, func() tracetest.SpanStubs {
 		t.Helper()
 		if err := tel.provider.ForceFlush(context.Background()); err != nil {

@@ -24,6 +24,8 @@ var (
 	streamSeconds = []float64{1, 5, 15, 60, 300, 900, 3600, 14400, 86400}
 	// https://opentelemetry.io/docs/specs/semconv/database/database-metrics/#metric-dbclientresponsereturned_rows
 	rowCounts = []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000}
+	// A job may be a message of milliseconds or a report of an hour.
+	jobSeconds = []float64{0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}
 	// Powers of four from 256 B to 64 MiB: ten buckets cover a query parameter and an upload.
 	bodyBytes = []float64{256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20}
 )
@@ -257,13 +259,13 @@ var (
 	}
 	messagingDuration = Description{
 		Name: "messaging_client_operation_duration_seconds", OTel: "messaging.client.operation.duration", Kind: runtimemetrics.Histogram, Unit: "s",
-		Help:    "Time of sending, receiving and settling messages, from the spans of instrumented libraries.",
+		Help:    "Time of sending, receiving and settling messages: those sent through Publish, and from the spans of instrumented libraries.",
 		Labels:  []string{"messaging_system", "messaging_operation_name", "messaging_destination_name", "error_type"},
 		Buckets: requestSeconds,
 	}
 	messagingProcess = Description{
 		Name: "messaging_process_duration_seconds", OTel: "messaging.process.duration", Kind: runtimemetrics.Histogram, Unit: "s",
-		Help:    "Time of processing messages, from the consumer spans of instrumented libraries.",
+		Help:    "Time of processing messages: in Run, and from the consumer spans of instrumented libraries.",
 		Labels:  []string{"messaging_system", "messaging_operation_name", "messaging_destination_name", "error_type"},
 		Buckets: requestSeconds,
 	}
@@ -272,6 +274,144 @@ var (
 		Help:    "Time of calls of any other dependency: those made through Call, and client spans that name only their peer.",
 		Labels:  []string{"dependency", "operation", "error_type"},
 		Buckets: requestSeconds,
+	}
+	messagesSent = Description{
+		Name: "messaging_client_sent_messages_total", OTel: "messaging.client.sent.messages", Kind: runtimemetrics.Counter, Unit: "{message}",
+		Help:   "Messages that Publish sent, or with an error_type tried to send.",
+		Labels: []string{"messaging_system", "messaging_operation_name", "messaging_destination_name", "error_type"},
+	}
+	messagesConsumed = Description{
+		Name: "messaging_client_consumed_messages_total", OTel: "messaging.client.consumed.messages", Kind: runtimemetrics.Counter, Unit: "{message}",
+		Help:   "Messages that Run processed, whatever came of it.",
+		Labels: []string{"messaging_system", "messaging_operation_name", "messaging_destination_name"},
+	}
+	jobDuration = Description{
+		Name: "observe_job_duration_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of a job's runs by result: no error_type is success.",
+		Labels:  []string{"job_name", "error_type"},
+		Buckets: jobSeconds,
+	}
+	jobWait = Description{
+		Name: "observe_job_wait_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time that jobs waited in their queue before they ran, where the time of enqueueing is known.",
+		Labels:  []string{"job_name"},
+		Buckets: jobSeconds,
+	}
+	jobActive = Description{
+		Name: "observe_job_active", Kind: runtimemetrics.Gauge, Unit: "{job}",
+		Help:   "Runs of a job that are under way.",
+		Labels: []string{"job_name"},
+	}
+	jobRetries = Description{
+		Name: "observe_job_retries_total", Kind: runtimemetrics.Counter, Unit: "{run}",
+		Help:   "Runs that were not the first attempt at their job.",
+		Labels: []string{"job_name"},
+	}
+	jobSuccess = Description{
+		Name: "observe_job_last_success_timestamp_seconds", Kind: runtimemetrics.Gauge, Unit: "s",
+		Help:   "When a run last succeeded, in seconds since 1970; absent until one did.",
+		Labels: []string{"job_name"},
+	}
+	jobInterval = Description{
+		Name: "observe_job_interval_seconds", Kind: runtimemetrics.Gauge, Unit: "s",
+		Help:   "How often the job is expected to succeed, for jobs that were given to Expect.",
+		Labels: []string{"job_name"},
+	}
+	jobOverdue = Description{
+		Name: "observe_job_overdue_seconds", Kind: runtimemetrics.Gauge, Unit: "s",
+		Help:   "By how much an expected job's next success is late in this process, 0 while it is not.",
+		Labels: []string{"job_name"},
+	}
+	queueLength = Description{
+		Name: "observe_queue_length", Kind: runtimemetrics.Gauge, Unit: "{item}",
+		Help:   "Items that wait in a queue; every instance that watches a queue of a server tells all of it.",
+		Labels: []string{"queue"},
+	}
+	queueCapacity = Description{
+		Name: "observe_queue_capacity", Kind: runtimemetrics.Gauge, Unit: "{item}",
+		Help:   "Items that may wait in a queue, where there is a limit.",
+		Labels: []string{"queue"},
+	}
+	queueUnacked = Description{
+		Name: "observe_queue_unacknowledged", Kind: runtimemetrics.Gauge, Unit: "{item}",
+		Help:   "Items that a queue handed out and that are not done.",
+		Labels: []string{"queue"},
+	}
+	queueConsumers = Description{
+		Name: "observe_queue_consumers", Kind: runtimemetrics.Gauge, Unit: "{consumer}",
+		Help:   "Consumers that take from a queue; absent until there was one.",
+		Labels: []string{"queue"},
+	}
+	queueOldest = Description{
+		Name: "observe_queue_oldest_age_seconds", Kind: runtimemetrics.Gauge, Unit: "s",
+		Help:   "How long the oldest item of a queue has been waiting, where it is known.",
+		Labels: []string{"queue"},
+	}
+	queueAdded = Description{
+		Name: "observe_queue_added_total", Kind: runtimemetrics.Counter, Unit: "{item}",
+		Help:   "Items ever put into a queue, by the queue's own count.",
+		Labels: []string{"queue"},
+	}
+	queueTaken = Description{
+		Name: "observe_queue_taken_total", Kind: runtimemetrics.Counter, Unit: "{item}",
+		Help:   "Items ever taken from a queue, by the queue's own count.",
+		Labels: []string{"queue"},
+	}
+	queueBlocked = Description{
+		Name: "observe_queue_blocked_seconds_total", Kind: runtimemetrics.Counter, Unit: "s",
+		Help:   "Goroutine-seconds that senders waited for room in a Channel and receivers for items, by side: send or receive.",
+		Labels: []string{"queue", "side"},
+	}
+	cacheRequests = Description{
+		Name: "observe_cache_requests_total", Kind: runtimemetrics.Counter, Unit: "{request}",
+		Help:   "Look-ups in a cache by result: hit or miss.",
+		Labels: []string{"cache", "result"},
+	}
+	cacheEvictions = Description{
+		Name: "observe_cache_evictions_total", Kind: runtimemetrics.Counter, Unit: "{entry}",
+		Help:   "Entries that a cache gave up to make room.",
+		Labels: []string{"cache"},
+	}
+	cacheEntries = Description{
+		Name: "observe_cache_entries", Kind: runtimemetrics.Gauge, Unit: "{entry}",
+		Help:   "Entries in a cache.",
+		Labels: []string{"cache"},
+	}
+	cacheBytes = Description{
+		Name: "observe_cache_size_bytes", Kind: runtimemetrics.Gauge, Unit: "By",
+		Help:   "Bytes that the entries of a cache take.",
+		Labels: []string{"cache"},
+	}
+	cacheCapacity = Description{
+		Name: "observe_cache_capacity", Kind: runtimemetrics.Gauge, Unit: "{entry}",
+		Help:   "Entries that a cache may hold, where there is a limit.",
+		Labels: []string{"cache"},
+	}
+	cacheLoad = Description{
+		Name: "observe_cache_load_duration_seconds", Kind: runtimemetrics.Histogram, Unit: "s",
+		Help:    "Time of fetching what a cache did not have.",
+		Labels:  []string{"cache", "error_type"},
+		Buckets: databaseSeconds,
+	}
+	cacheStampedes = Description{
+		Name: "observe_cache_stampedes_total", Kind: runtimemetrics.Counter, Unit: "{load}",
+		Help:   "Loads that began while another load of the same key was under way.",
+		Labels: []string{"cache"},
+	}
+	sourceFailures = Description{
+		Name: "observe_source_failures_total", Kind: runtimemetrics.Counter, Unit: "{failure}",
+		Help:   "Times that the state of a queue or cache could not be had; its values are absent meanwhile.",
+		Labels: []string{"source", "name"},
+	}
+	streamBytes = Description{
+		Name: "observe_stream_bytes_total", Kind: runtimemetrics.Counter, Unit: "By",
+		Help:   "Bytes that went through the readers and writers of a stream, by side: read or write.",
+		Labels: []string{"stream", "side"},
+	}
+	streamBlocked = Description{
+		Name: "observe_stream_blocked_seconds_total", Kind: runtimemetrics.Counter, Unit: "s",
+		Help:   "Goroutine-seconds inside Read, waiting for a stream's source, and inside Write, waiting for its sink.",
+		Labels: []string{"stream", "side"},
 	}
 	logRecords = Description{
 		Name: "observe_log_records_total", Kind: runtimemetrics.Counter, Unit: "{record}",
@@ -399,7 +539,11 @@ func own() []Description {
 		dbDuration, dbRows, dbTransactions, dbRepeated,
 		dbConnections, dbConnectionsMax, dbIdleMax, dbPending, dbTimeouts, dbCreateTime, dbWaitTime, dbUseTime,
 		dbWaits, dbWaitSeconds, dbClosed, dbUnclosed,
-		rpcDuration, rpcServerDuration, rpcServerActive, messagingDuration, messagingProcess, dependencyDuration,
+		rpcDuration, rpcServerDuration, rpcServerActive, messagingDuration, messagingProcess, messagesSent, messagesConsumed, dependencyDuration,
+		jobDuration, jobWait, jobActive, jobRetries, jobSuccess, jobInterval, jobOverdue,
+		queueLength, queueCapacity, queueUnacked, queueConsumers, queueOldest, queueAdded, queueTaken, queueBlocked,
+		cacheRequests, cacheEvictions, cacheEntries, cacheBytes, cacheCapacity, cacheLoad, cacheStampedes,
+		sourceFailures, streamBytes, streamBlocked,
 		logRecords, ready, checkUp, checkDuration,
 		spanQueueSize, spanQueueCapacity, spansProcessed, spansExported,
 		tracesLive, tracesKeptLate, tracesOverBudget, tracesEvicted,

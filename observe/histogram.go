@@ -50,11 +50,12 @@ func newClassic(desc *prometheus.Desc, labels []*dto.LabelPair, upper []float64)
 type scale struct{ low, high int }
 
 var (
-	// From a microsecond, the noise of the clock, to 17 minutes; streams and connections, to 36 hours.
+	// From a microsecond, the noise of the clock, to 17 minutes; streams, connections and jobs, to 36 hours.
 	secondsScale = scale{-20, 10}
 	streamScale  = scale{-10, 17}
 	// From one row to a billion.
 	rowsScale = scale{0, 30}
+	jobScale  = scale{-20, 17}
 	// From a byte to a tebibyte.
 	bytesScale = scale{0, 40}
 )

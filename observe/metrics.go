@@ -76,8 +76,11 @@ func (m *metrics) histogram(d Description) *vec[*timing] {
 		buckets = b
 	}
 	s := scales[d.Unit]
-	if d.Name == serverStream.Name || d.Name == clientConnectionDuration.Name {
+	switch d.Name {
+	case serverStream.Name, clientConnectionDuration.Name:
 		s = streamScale
+	case jobDuration.Name, jobWait.Name:
+		s = jobScale
 	}
 	hs := newHistograms(d, buckets, s)
 	m.register(d, hs)

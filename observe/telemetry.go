@@ -46,6 +46,11 @@ type Telemetry struct {
 	calls        *calls
 	dependencies *dependencies
 	pools        *pools
+	jobs         *jobs
+	sources      *sources
+	queues       *queues
+	caches       *caches
+	streams      *streams
 	logCounts    *logCounts
 	logExport    *logExport // nil: not asked for
 	flushMetrics func(context.Context) error
@@ -142,6 +147,8 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		t.provider.Crowd(config.RepeatedQueries, t.repeats)
 	}
 	t.pools = newPools(t.metrics)
+	t.jobs = newJobs(t)
+	t.sources, t.queues, t.caches, t.streams = newSources(t), newQueues(t), newCaches(t), newStreams(t)
 	t.logCounts = newLogCounts(t.metrics)
 	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval, MemoryLimitShare: config.MemoryLimitShare, OnSample: t.sampled}
 	build, _ := t.metrics.gauge(buildInfo).with(config.Service, config.Version, runtime.Version())
@@ -176,6 +183,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		t.begun("profiler", t.profiler.begin())
 	}
 
+	t.begun("queues and caches", t.sources.end)
 	t.begun("sampler", inBackground(t.sampler.Run))
 	if t.leaks != nil {
 		t.begun("leak watch", t.leaks.start())

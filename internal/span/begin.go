@@ -26,6 +26,8 @@ type Options struct {
 	// Describer makes the attributes when somebody reads them; nil: none.
 	Describer Describer
 	Lone      Lone // what Provider.Lone said of it; zero: it was not asked
+
+	newRoot bool // begins a trace of its own: see BeginLinked
 }
 
 // Describer makes the attributes of a span when they are needed: when a processor or sampler looks at the span while it
@@ -46,6 +48,7 @@ type Outcome struct {
 	Failed   bool          // the status becomes Error unless it was set
 	Panicked bool
 	Stream   bool     // its duration says nothing: a WebSocket, server-sent events, a long poll
+	Job      bool     // its duration is judged by those of its route alone: a job may take minutes
 	Route    string   // groups local roots for late sampling and recent traces; empty: the span's name
 	Detacher Detacher // of the Describer; nil: it has none
 	Pace     *Pace    // of Route, from Provider.Pace, which spares a look-up; nil: looked up
@@ -141,7 +144,7 @@ func (p *Provider) begin(s *Span, scope *Scope, parent context.Context, up trace
 	if ours != nil && ours.mode&modeOff == 0 && !ours.Ended() {
 		ours.kids.Add(1)
 	}
-	newRoot := c != nil && c.NewRoot()
+	newRoot := o.newRoot || c != nil && c.NewRoot()
 	if newRoot {
 		up, ours = nil, nil
 	}
@@ -294,6 +297,11 @@ func (p *Provider) ask(s *Span, parent context.Context, far trace.SpanContext, n
 	q := sdktrace.SamplingParameters{ParentContext: parent, TraceID: s.traceID, Name: o.Name, Kind: o.Kind, Attributes: attrs}
 	if c != nil {
 		q.Links = c.Links()
+	}
+	if o.newRoot {
+		for _, l := range s.more.links {
+			q.Links = append(q.Links, trace.Link{SpanContext: l.SpanContext})
+		}
 	}
 	return p.sampler.any.ShouldSample(q)
 }

@@ -69,7 +69,7 @@ func (l *late) init(c Late) {
 
 // judge decides the fate of a root that has ended: why it is to be kept although it was refused, or "".
 func (l *late) judge(w *Pace, s *Span, o *Outcome) (reason string) {
-	slow := !o.Stream && l.Slow > 0 && s.took >= l.Slow
+	slow := !o.Stream && !o.Job && l.Slow > 0 && s.took >= l.Slow
 	if !o.Stream && l.Factor > 0 {
 		if s.took >= relativeFloor && !slow {
 			bound := w.p99.Load()

@@ -40,6 +40,7 @@ func TestWhyARefusedTraceIsKept(t *testing.T) {
 		{name: "it was slow for the setting", late: Late{Slow: time.Millisecond}, took: time.Millisecond, want: "slow"},
 		{name: "slow is off", late: Late{Slow: -1, Factor: -1}, took: time.Hour},
 		{name: "a stream is never slow", took: time.Hour, out: Outcome{Stream: true}},
+		{name: "a job takes its time", took: time.Hour, out: Outcome{Job: true}},
 		{name: "a stream that failed", took: time.Hour, out: Outcome{Stream: true, Failed: true}, want: "error"},
 		{name: "late sampling is off", late: Late{Budget: -1}, out: Outcome{Panicked: true}},
 	} {

@@ -19,6 +19,9 @@ func (p *Provider) beginShell(s *Span, scope *Scope, parent context.Context, o *
 	if o.Describer != nil {
 		opts = append(opts, trace.WithAttributes(o.Describer.Describe(nil, false)...))
 	}
+	if o.newRoot {
+		opts = append(opts, trace.WithNewRoot())
+	}
 	ctx, shell := scope.sdk.Start(parent, o.Name, opts...)
 	sc := shell.SpanContext()
 	s.ctx = ctx

@@ -186,3 +186,50 @@ func TestEveryEndedSpanIsSeenByOnEnd(t *testing.T) {
 		t.Errorf("seen: %v", names)
 	}
 }
+
+func TestALinkedSpanBeginsATraceOfItsOwn(t *testing.T) {
+	far := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled, Remote: true})
+	one, none := sdktrace.NewSpanLimits(), sdktrace.NewSpanLimits()
+	one.LinkCountLimit, none.LinkCountLimit = 1, 0
+	for _, c := range []struct {
+		name  string
+		limit *sdktrace.SpanLimits
+		links []byte // the first byte of each linked trace
+		lost  int
+	}{
+		{"no limit", nil, []byte{1, 9}, 0},
+		{"room for one", &one, []byte{9}, 1},
+		{"room for none", &none, nil, 0}, // the SDK, too, tells what was lost only beside what was kept
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, arrived := provider(t, Settings{Limits: c.limit})
+			parent := p.Start(context.Background(), Options{Name: "request"})
+			var s Span
+			p.BeginLinked(&s, parent, far, Options{Name: "job"})
+			s.AddLink(trace.Link{SpanContext: far.WithTraceID(trace.TraceID{9})})
+			child := p.Start(&s, Options{Name: "child"})
+			child.Finish(Outcome{})
+			s.Finish(Outcome{})
+			parent.Finish(Outcome{})
+			stubs := arrived()
+			if len(stubs) != 3 || stubs[1].Name != "job" {
+				t.Fatalf("%d spans", len(stubs))
+			}
+			job := stubs[1]
+			var links []byte
+			for _, l := range job.Links {
+				id := l.SpanContext.TraceID()
+				links = append(links, id[0])
+			}
+			if string(links) != string(c.links) || job.DroppedLinks != c.lost {
+				t.Errorf("links %v, %d dropped; want %v, %d", links, job.DroppedLinks, c.links, c.lost)
+			}
+			if job.Parent.IsValid() || job.SpanContext.TraceID() == parent.TraceID() || job.SpanContext.TraceID() == far.TraceID() {
+				t.Errorf("parent %v, trace %v", job.Parent, job.SpanContext.TraceID())
+			}
+			if stubs[0].SpanContext.TraceID() != job.SpanContext.TraceID() {
+				t.Error("the child is in another trace")
+			}
+		})
+	}
+}

@@ -24,6 +24,9 @@ type Config struct {
 	DependencyP95       time.Duration // ticket: p95 of calls to a dependency that is no database
 	RetryShare          float64       // ticket: share of outgoing requests that are retries
 	DatabaseP95         time.Duration // ticket: p95 of a database's operations
+	JobErrors           float64       // ticket: share of a job's runs that fail
+	QueueBacklog        float64       // ticket: least length of a queue that grows
+	QueueFill           float64       // ticket: items in a queue of its capacity
 	DescriptorShare     float64       // ticket: open file descriptors of their limit
 	DescriptorSharePage float64       // page: the same
 
@@ -68,6 +71,9 @@ func Default() Config {
 		DependencyP95:       time.Second,
 		RetryShare:          0.1,
 		DatabaseP95:         500 * time.Millisecond,
+		JobErrors:           0.1,
+		QueueBacklog:        100,
+		QueueFill:           0.9,
 		DescriptorShare:     0.8,
 		DescriptorSharePage: 0.95,
 		Objective:           0.999,
@@ -116,6 +122,11 @@ func (c Config) Validate() error {
 	positive("DependencyP95", c.DependencyP95)
 	share("RetryShare", c.RetryShare)
 	positive("DatabaseP95", c.DatabaseP95)
+	share("JobErrors", c.JobErrors)
+	share("QueueFill", c.QueueFill)
+	if !(c.QueueBacklog >= 0) {
+		errs = append(errs, fmt.Errorf("Config.QueueBacklog: %v is negative", c.QueueBacklog))
+	}
 	share("DescriptorShare", c.DescriptorShare)
 	share("DescriptorSharePage", c.DescriptorSharePage)
 	below("DescriptorShare", "DescriptorSharePage", c.DescriptorShare <= c.DescriptorSharePage)

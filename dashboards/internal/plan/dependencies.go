@@ -28,7 +28,7 @@ func (c Config) Dependencies() Dashboard {
 		UID:         DependenciesUID,
 		Title:       "Loadline / Dependencies",
 		Description: "Everything the service calls: is it us or them?",
-		Rows: []Row{
+		Rows: append([]Row{
 			{Title: "All of them", Panels: []Panel{
 				small(callPanel(s, "Calls a second", "reqps", 0, 0, "By what is called. Rising without more requests: retries, or a query in a loop.",
 					func(k callKind) string { return s.count(k.metric(), k.labels()...) })),
@@ -168,6 +168,6 @@ func (c Config) Dependencies() Dashboard {
 					Description: "All of them together.",
 					Queries:     []Query{{Expr: s.heat(calls), Legend: "{{le}}"}}},
 			}},
-		},
+		}, c.queueRows()...),
 	}
 }

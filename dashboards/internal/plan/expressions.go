@@ -51,6 +51,11 @@ func (s scope) queueShare(by ...string) string {
 	return ratio(sum(s.now(spanQueue), by...), sum(s.now(spanQueueMax), by...))
 }
 
+// queueFill is how full the queue of jobs or items is.
+func (s scope) queueFill(by ...string) string {
+	return ratio(sum(s.now(queueLength), by...), sum(s.now(queueCapacity), by...))
+}
+
 // byCallee gives one name to what is called: host and port of an HTTP server,
 // the name given to OpenDB, the dependency given to Call, host of a remote
 // procedure, broker and destination of a message.

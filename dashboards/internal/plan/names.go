@@ -50,6 +50,37 @@ const (
 	messageCalls    = "messaging_client_operation_duration_seconds"
 	messagesHandled = "messaging_process_duration_seconds"
 
+	messagesSent  = "messaging_client_sent_messages_total"
+	messagesTaken = "messaging_client_consumed_messages_total"
+
+	jobRuns     = "observe_job_duration_seconds"
+	jobWaits    = "observe_job_wait_seconds"
+	jobsActive  = "observe_job_active"
+	jobRetries  = "observe_job_retries_total"
+	jobSuccess  = "observe_job_last_success_timestamp_seconds"
+	jobInterval = "observe_job_interval_seconds"
+	jobOverdue  = "observe_job_overdue_seconds"
+
+	queueLength    = "observe_queue_length"
+	queueCapacity  = "observe_queue_capacity"
+	queueUnacked   = "observe_queue_unacknowledged"
+	queueConsumers = "observe_queue_consumers"
+	queueOldest    = "observe_queue_oldest_age_seconds"
+	queueAdded     = "observe_queue_added_total"
+	queueTaken     = "observe_queue_taken_total"
+	queueBlocked   = "observe_queue_blocked_seconds_total"
+
+	cacheRequests  = "observe_cache_requests_total"
+	cacheEvictions = "observe_cache_evictions_total"
+	cacheEntries   = "observe_cache_entries"
+	cacheBytes     = "observe_cache_size_bytes"
+	cacheCapacity  = "observe_cache_capacity"
+	cacheLoads     = "observe_cache_load_duration_seconds"
+	cacheStampedes = "observe_cache_stampedes_total"
+	sourceFailures = "observe_source_failures_total"
+	streamBytes    = "observe_stream_bytes_total"
+	streamBlocked  = "observe_stream_blocked_seconds_total"
+
 	schedWait   = "go_schedule_duration_seconds"
 	schedTotal  = "observe_schedule_wait_seconds_total"
 	schedRecent = "observe_schedule_delay_seconds"
@@ -150,6 +181,9 @@ const serverError = `http_response_status_code=~"5.."`
 
 // The matcher of a failed call: timeouts, refused connections, statuses.
 const anyError = `error_type!=""`
+
+// The matcher of a failed run: who cancels it does not want it any more.
+const jobFailed = `error_type!="", error_type!="canceled"`
 
 // Labels that a service and an instance are told apart by. cluster and
 // namespace are often missing, which PromQL takes for empty.

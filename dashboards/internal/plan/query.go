@@ -35,6 +35,12 @@ func (s scope) ago(offset string) scope {
 	return s
 }
 
+// over looks at a longer or shorter stretch.
+func (s scope) over(window string) scope {
+	s.window = window
+	return s
+}
+
 // now is the instant vector of a metric.
 func (s scope) now(metric string) string {
 	return metric + s.braces() + s.suffix()
@@ -69,6 +75,7 @@ func aggregate(op, expr string, by ...string) string {
 
 func sum(expr string, by ...string) string   { return aggregate("sum", expr, by...) }
 func most(expr string, by ...string) string  { return aggregate("max", expr, by...) }
+func least(expr string, by ...string) string { return aggregate("min", expr, by...) }
 func group(expr string, by ...string) string { return aggregate("group", expr, by...) }
 
 // The five questions to a histogram. Each is "native or classic": the side

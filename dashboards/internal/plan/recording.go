@@ -87,6 +87,7 @@ func (c Config) Groups() []Group {
 		{Name: "loadline-runtime", Alerts: c.runtimeAlerts()},
 		{Name: "loadline-leaks", Alerts: c.leakAlerts()},
 		{Name: "loadline-dependencies", Alerts: c.dependencyAlerts()},
+		{Name: "loadline-jobs", Alerts: c.jobAlerts()},
 		{Name: "loadline-availability", Alerts: c.availabilityAlerts()},
 		{Name: "loadline-telemetry", Alerts: c.telemetryAlerts()},
 	}

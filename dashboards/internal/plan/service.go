@@ -185,6 +185,7 @@ func (c Config) Service() Dashboard {
 					Description: "Goroutines by instance. A floor that only rises is a leak: take a goroutine profile and group it by where they were started.",
 					Queries:     []Query{{Expr: sum(s.now(goroutines), "job", "instance"), Legend: "{{instance}}"}}},
 			}},
+			c.jobRow(),
 			{Title: "Dependencies: is it us or them?", Panels: []Panel{
 				{Title: "Where the time of a request goes", Kind: Series, Unit: "s", Width: 8, Height: 9, Drill: DependenciesUID,
 					Description: "Seconds of one average request spent in calls. What grows together with the whole request is the suspect; calls at the same time count twice.",
