@@ -516,7 +516,7 @@ func TestQueryAllocations(t *testing.T) {
 		request bool
 		above   float64
 	}{
-		{"not sampled", sdktrace.NeverSample(), false, 1},             // the span, which is the context that the driver gets
+		{"not sampled", sdktrace.NeverSample(), false, 0},
 		{"not sampled in a request", sdktrace.NeverSample(), true, 0}, // a quarter: spans of a trace share memory
 		{"sampled in a request", sdktrace.AlwaysSample(), true, 2},
 	} {

@@ -125,7 +125,7 @@ func (c *conn) Close() error {
 		c.db.pool.handed.Add(-1)
 	}
 	if c.tx.Tx != nil {
-		c.tx.over(c.db.abandoned)
+		c.tx.end(c.db.abandoned)
 	}
 	c.db.mu.Lock()
 	delete(c.db.conns, c)

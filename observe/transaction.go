@@ -13,15 +13,16 @@ type tx struct {
 	conn      *conn
 	ctx       context.Context // of BeginTx: Commit and Rollback have none
 	start     time.Time
+	ended     bool
 	open      opening
 }
 
 func (c *conn) began(e *execution, ctx context.Context, inner driver.Tx) driver.Tx {
 	t := &c.tx
-	if t.Tx != nil { // a driver with transactions within transactions, by Raw
+	if t.Tx != nil && !t.ended { // a driver with transactions within transactions, by Raw
 		t = &tx{}
 	}
-	t.Tx, t.conn, t.ctx, t.start = inner, c, ctx, e.start
+	t.Tx, t.conn, t.ctx, t.start, t.ended = inner, c, ctx, e.start, false
 	t.open.begin(e)
 	if t != &c.tx {
 		c.db.note(t)
@@ -30,17 +31,17 @@ func (c *conn) began(e *execution, ctx context.Context, inner driver.Tx) driver.
 }
 
 func (t *tx) Commit() (err error) {
-	inner := t.Tx
 	e, returned := t.conn.db.commit.start(t.ctx, t.conn), false
 	defer func() {
 		e.end(err, returned)
 		if err != nil || !returned {
-			t.over(t.conn.db.undecided)
+			t.end(t.conn.db.undecided)
 		} else {
-			t.over(t.conn.db.committed)
+			t.end(t.conn.db.committed)
 		}
+		t.Tx, t.ctx = nil, nil
 	}()
-	err = inner.Commit()
+	err = t.Tx.Commit()
 	returned = true
 	return err
 }
@@ -48,28 +49,33 @@ func (t *tx) Commit() (err error) {
 // Rollback is what database/sql calls, too, when the context of BeginTx ends
 // before the program commits or rolls back.
 func (t *tx) Rollback() (err error) {
-	inner, gone := t.Tx, t.ctx.Err() != nil
+	gone := t.ctx.Err() != nil
 	e, returned := t.conn.db.rollback.start(t.ctx, t.conn), false
 	defer func() {
 		e.end(err, returned)
 		switch {
 		case gone:
-			t.over(t.conn.db.abandoned)
+			t.end(t.conn.db.abandoned)
 		case err != nil || !returned:
-			t.over(t.conn.db.undecided)
+			t.end(t.conn.db.undecided)
 		default:
-			t.over(t.conn.db.rolledBack)
+			t.end(t.conn.db.rolledBack)
 		}
+		t.Tx, t.ctx = nil, nil
 	}()
-	err = inner.Rollback()
+	err = t.Tx.Rollback()
 	returned = true
 	return err
 }
 
-// over ends the transaction with its result.
-func (t *tx) over(result *timing) {
+// end counts the transaction, once. Its connection may end it before it is
+// committed or rolled back.
+func (t *tx) end(result *timing) {
+	if t.ended {
+		return
+	}
+	t.ended = true
 	t.open.end()
-	t.Tx, t.ctx = nil, nil
 	if t != &t.conn.tx {
 		t.conn.db.forget(t)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -77,13 +78,19 @@ func StartPostgres(t testing.TB) (dsn string) {
 		addr := "127.0.0.1:" + ports[0]
 		dsn = "postgres://e2e@" + addr + "/postgres?sslmode=disable"
 		c.Args = []string{"-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + ports[0], "-c", "unix_socket_directories=" + dir, "-c", "fsync=off", "-c", "shared_preload_libraries=pg_stat_statements"}
-		c.Ready = accepts(addr)
+		// It listens before it can serve.
+		c.Ready = func(p *Process) error {
+			if !strings.Contains(p.Log(), "ready to accept connections") {
+				return errors.New("still starting up")
+			}
+			return nil
+		}
 		return c
 	})
 	return dsn
 }
 
-// accepts is for servers without a health endpoint: both of these listen when they can serve.
+// accepts is for servers without a health endpoint that listen when they can serve.
 func accepts(addr string) func(*Process) error {
 	return func(*Process) error {
 		conn, err := net.DialTimeout("tcp", addr, time.Second)
