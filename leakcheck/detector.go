@@ -61,6 +61,9 @@ type tally struct {
 	// handling is how many members have a request in hand, remote how many
 	// wait for the network.
 	handling, remote int
+	// proofs is 1 if the runtime was asked for proof, proven how many members
+	// it proved to be leaked.
+	proofs, proven int
 	// wide groups have members of several stacks, each of which is a group
 	// too; they tell leaks that wander from stack to stack.
 	wide bool
@@ -120,6 +123,8 @@ type site struct {
 	many, remote bool      // as in tally
 	stuck        bool      // most members were in a stuck state at the last reading
 	count        float64
+	proofs       int // how often in a row the runtime proved ever more to be leaked
+	proven       int
 	oldest       uint64 // member at the last reading
 	creator      Frame  // of the oldest when they were last told apart
 	about        func(id uint64) Suspect
@@ -167,7 +172,8 @@ func (d *detector) observe(r reading) []finding {
 		s := d.sites[key]
 		t := r.groups[key]
 		s.update(now, t, r.each)
-		s.stuck = s.stuck || t != nil && r.abandoned && 2*float64(t.handling) > t.size
+		s.prove(t)
+		s.stuck = s.stuck || s.isProven() || t != nil && r.abandoned && 2*float64(t.handling) > t.size
 		if now-s.last > oldAge {
 			delete(d.sites, key) // none is left; a new one starts afresh
 			continue
@@ -341,6 +347,10 @@ func (d *detector) judgeLast(s *site, n, need int) (finding, bool) {
 		f.confidence = 0.6
 	}
 	f.basis = fmt.Sprintf("grew by %.3g in %d windows, never fell back; %s; %s", t.growth, n, how, load)
+	if s.isProven() {
+		f.confidence = 1
+		f.basis += "; " + s.provenText()
+	}
 	return f, true
 }
 

@@ -229,6 +229,21 @@ func FuzzParseTraceback(f *testing.F) {
 			known(&gs[i])
 			_ = group{[]*goroutine{&gs[i]}}.describe("TestX")
 		}
+		var all []*goroutine
+		for i := range gs {
+			all = append(all, &gs[i])
+		}
+		members := 0.0
+		for _, g := range goroutineGroups(all) {
+			if !g.wide {
+				members += g.size
+			}
+			s := g.about(0)
+			_, _ = s.String(), next(s)
+		}
+		if members != float64(len(gs)) {
+			t.Errorf("%v of %d goroutines are in a group", members, len(gs))
+		}
 	})
 }
 
@@ -242,6 +257,9 @@ func FuzzParseProfile(f *testing.F) {
 		for _, r := range rs {
 			sum += r.count
 			stackKey(r.frames)
+			siteKey(r.frames)
+			siteOf(r.frames)
+			stateOf(r.frames)
 		}
 		if err == nil && sum == 0 && !strings.Contains(text, "total 0") && !strings.Contains(text, "total +0") && !strings.Contains(text, "total -0") {
 			t.Error("no goroutine and no error")

@@ -1,7 +1,9 @@
 package leakcheck
 
 import (
+	"fmt"
 	"os"
+	"regexp"
 	"runtime"
 	"runtime/pprof"
 	"strings"
@@ -92,4 +94,46 @@ func TestWeakChild(t *testing.T) {
 	}
 	d.c <- true
 	<-woken
+}
+
+func TestWatchAsksForProofIfTold(t *testing.T) {
+	needsProof(t)
+	Verify(t)
+	out, _ := child(t, "TestWatchProofChild").CombinedOutput() // fails for its leaks
+	for _, want := range []string{
+		"proof false: window (2[4-9]|30), confidence 0.90",
+		"proof true: window 1[0-9], confidence 1.00, .* the runtime proved [0-9]+ of them",
+	} {
+		if !regexp.MustCompile(want).Match(out) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+}
+
+func TestWatchProofChild(t *testing.T) {
+	onlyAsChild(t)
+	for _, proof := range []bool{false, true} {
+		found, window := false, 0
+		at := time.Now()
+		config := Config{Proof: proof, MaxPause: time.Hour, NoHeap: true, NoDescriptors: true}
+		w := newWatcher(config, func(s Suspect) {
+			if !found {
+				fmt.Printf("proof %v: window %d, confidence %.2f, %s\n", proof, window, s.Confidence, s.Basis)
+			}
+			found = true
+		}, at)
+		for window = 1; window <= 30 && !found; window++ {
+			began := make(chan bool)
+			for range 2 {
+				go func() {
+					began <- true
+					block(make(chan bool)) // which nobody else knows
+				}()
+				<-began
+			}
+			time.Sleep(5 * time.Millisecond) // let them come to block; a window more does no harm
+			at = at.Add(time.Minute)
+			w.window(at)
+		}
+	}
 }

@@ -80,9 +80,10 @@ type watcher struct {
 	sources               []detector
 
 	cost time.Duration // of the last look
-	// probed is the window in which the goroutines were last told apart.
-	probed int
-	before process
+	// probed is the window in which the goroutines were last told apart,
+	// proved the one in which the runtime was last asked for proof.
+	probed, proved int
+	before         process
 	// suspects are the present ones, by kind and key.
 	suspects map[string]*present
 }
@@ -130,6 +131,7 @@ func (w *watcher) window(at time.Time) time.Duration {
 	r := w.meanwhile(at)
 
 	w.goroutineReading(&r, &look, unknown)
+	w.proof(&r, unknown)
 	w.judge("goroutine", &w.goroutines, r)
 	if n := w.goroutines.omitted; n > 0 {
 		unknown("%d groups of goroutines are not watched: there are more than %d", n, maxSites)

@@ -307,3 +307,39 @@ func TestDetectorForgetsSitesThatEnd(t *testing.T) {
 		t.Errorf("remembers %d sites of a program without goroutines", len(d.sites))
 	}
 }
+
+// A program whose every goroutine has a stack of its own.
+func TestDetectorIsBoundedAndSaysSo(t *testing.T) {
+	var d detector
+	groups := map[string]*tally{}
+	for i := range 100_000 {
+		groups[fmt.Sprint("\nsite", i)] = &tally{size: 1, ids: []uint64{uint64(i)}, about: func(uint64) Suspect { return Suspect{} }}
+	}
+	for range 3 {
+		d.observe(readingOf(groups))
+	}
+	if len(d.sites) != maxSites || d.omitted != 100_000-maxSites {
+		t.Errorf("remembers %d sites and tells of %d that it omits", len(d.sites), d.omitted)
+	}
+	var c stackCache[int]
+	for i := range 3 * maxStacks {
+		c.of([32]uintptr{uintptr(i + 1)}, func([]frame) int { return i })
+	}
+	if len(c.all) > maxStacks {
+		t.Errorf("remembers %d stacks", len(c.all))
+	}
+}
+
+// A leak among many sites that come and go must not be told to be none.
+func TestDetectorFindsALeakAmongManySites(t *testing.T) {
+	p := &program{rnd: rand.New(rand.NewPCG(1, 7)), died: map[int64]int{}}
+	at, fn := p.run(40, 1, func(p *program) {
+		p.start(2, "leak", "select", forEver)
+		for i := range 100 {
+			p.start(1, fmt.Sprint("once", p.now, "x", i), "select", 1)
+		}
+	})
+	if fn != "example.com/shop.leak" {
+		t.Errorf("found %q in window %d", fn, at)
+	}
+}
