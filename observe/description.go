@@ -254,7 +254,7 @@ var (
 	}
 	rpcServerActive = Description{
 		Name: "observe_rpc_server_active_calls", Kind: runtimemetrics.Gauge, Unit: "{call}",
-		Help:   "Remote procedure calls that are being served, from the server spans of instrumented libraries.",
+		Help:   "Remote procedure calls that are being served, from the server spans of instrumented libraries; a method counts from its second call on.",
 		Labels: []string{"rpc_system_name"},
 	}
 	messagingDuration = Description{

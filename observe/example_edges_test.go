@@ -37,7 +37,7 @@ func count(tel *observe.Telemetry, metric string) {
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
 				switch l.GetName() {
-				case "db_namespace", "db_operation_name", "dependency", "operation", "http_request_method", "http_response_status_code", "error_type":
+				case "db_namespace", "db_operation_name", "dependency", "operation", "http_request_method", "http_response_status_code", "error_type", "url_template":
 					if l.GetValue() != "" {
 						fmt.Print(l.GetValue(), " ")
 					}

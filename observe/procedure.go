@@ -17,10 +17,15 @@ type procedures struct {
 	duration *vec[*timing]
 	active   *vec[prometheus.Gauge]
 	found    cache[procedureKey, *timing]
-	levels   cache[string, prometheus.Gauge]
+	known    cache[knownProcedure, prometheus.Gauge]
 }
 
 type procedureKey struct{ system, method, status, errorType string }
+
+// knownProcedure is one that has answered. Only those are counted while they
+// run: grpc-go begins a call of what it does not have and never ends it, so a
+// scanner's calls would stay in flight for ever.
+type knownProcedure struct{ system, method string }
 
 func newProcedures(m *metrics) *procedures {
 	return &procedures{duration: m.histogram(rpcServerDuration), active: m.gauge(rpcServerActive)}
@@ -28,26 +33,18 @@ func newProcedures(m *metrics) *procedures {
 
 func systemOfRPC(s *span.Span) string { return attributeOf(s, "rpc.system.name", "rpc.system") }
 
-// began is called for every server span that begins, and returns whether it is
-// one of a call.
+// began is called for every server span that begins, and returns whether it
+// counts as a call in flight.
 func (p *procedures) began(s *span.Span) bool {
 	system := systemOfRPC(s)
 	if system == "" {
 		return false
 	}
-	p.level(system).Inc()
-	return true
-}
-
-func (p *procedures) level(system string) prometheus.Gauge {
-	if g, ok := p.levels.get(system); ok {
-		return g
+	active, ok := p.known.get(knownProcedure{system, methodOfRPC(s)})
+	if ok {
+		active.Inc()
 	}
-	g, exact := p.active.with(system)
-	if exact {
-		p.levels.add(system, g)
-	}
-	return g
+	return ok
 }
 
 // ended is called for every server span that ends.
@@ -57,12 +54,14 @@ func (p *procedures) ended(s *span.Span) {
 		return
 	}
 	if s.Noted() {
-		p.level(k.system).Dec()
+		active, _ := p.active.with(k.system)
+		active.Dec()
 	}
 	k.method, k.status = methodOfRPC(s), statusOfRPC(s)
 	if k.errorType = attributeOf(s, "error.type"); k.errorType == "" && s.Status().Code == codes.Error {
 		k.errorType = or(k.status, "_OTHER")
 	}
+	procedure := knownProcedure{k.system, k.method}
 	if k.status == unimplemented {
 		// Anybody can call what does not exist. A name of his must not take a series.
 		k.method = "_OTHER"
@@ -72,6 +71,10 @@ func (p *procedures) ended(s *span.Span) {
 		var exact bool
 		if t, exact = p.duration.with(k.system, k.method, k.status, k.errorType); exact {
 			p.found.add(k, t)
+			if _, known := p.known.get(procedure); !known && k.status != unimplemented {
+				active, _ := p.active.with(k.system)
+				p.known.add(procedure, active)
+			}
 		}
 	}
 	t.observeFor(s.Duration(), s.EndTime(), exemplar(s))

@@ -51,6 +51,9 @@ func (r Redactor) URL(u string) string {
 
 // redactUser replaces what stands before the @ of the authority.
 func redactUser(head string) string {
+	if strings.IndexByte(head, '@') < 0 { // as in nearly all
+		return head
+	}
 	start := strings.Index(head, "//")
 	if start < 0 {
 		return head

@@ -154,7 +154,7 @@ func (c Config) Service() Dashboard {
 					Description: "All methods. _OTHER with UNIMPLEMENTED: somebody calls what is not there, an old client or a scanner.",
 					Queries:     []Query{{Expr: s.count(rpcServed, "rpc_response_status_code"), Legend: "{{rpc_response_status_code}}"}}},
 				{Title: "Calls in flight", Kind: Series, Unit: "short", Width: 12, Height: 8,
-					Description: "By instance. Rising at a steady rate: calls get slower, or streams are held open.",
+					Description: "By instance; a method counts from its second call on. Rising at a steady rate: calls get slower, or streams are held open.",
 					Queries:     []Query{{Expr: sum(s.now(rpcActive), "job", "instance"), Legend: "{{instance}}"}}},
 			}},
 			{Title: "Runtime: scheduler, collector, memory", Panels: []Panel{
