@@ -1,5 +1,5 @@
-// Package leakcheck answers: which goroutines are left behind, who started
-// them, and where are they stuck?
+// Package leakcheck answers: what is left behind or only grows, who started
+// it, and where is it stuck?
 //
 // A test of a function that starts goroutines:
 //
@@ -14,7 +14,8 @@
 //
 //	func TestMain(m *testing.M) { leakcheck.VerifyMain(m) }
 //
-// In production, [Watch] tells which groups of goroutines only grow:
+// In production, [Watch] tells which groups of goroutines, heap sites and
+// descriptors only grow:
 //
 //	go leakcheck.Watch(ctx, leakcheck.Config{}, func(s leakcheck.Suspect) { slog.Warn("leak", "suspect", s) })
 //
@@ -27,7 +28,7 @@
 // running in parallel (see [Config.Verify]) it leaves to VerifyMain. A Watch
 // that may not look says so in the [Look].
 //
-// No finding is a proof without the runtime's: a pool that grows by one each
+// No suspicion is a proof without the runtime's: a pool that grows by one each
 // window for longer than 24 windows looks like a leak until it stops.
 //
 // # Concurrency
@@ -39,6 +40,10 @@
 //
 // A clean test pays for two tracebacks and one goroutine profile: under a
 // millisecond with ten goroutines alive, a few with a hundred, some 20 with a
-// thousand (BenchmarkVerify, two cores). A Watch stops the program for about
-// 10 µs per goroutine and window, and keeps to a budget.
+// thousand (BenchmarkVerify, two cores).
+//
+// A Watch takes 4 ms of a processor each minute with 1,000 goroutines, 30 ms
+// with 10,000 and a heap of 1 GiB (0.05 %), and at most 0.1 % with more, for
+// which its windows become longer (BenchmarkWatch). It stops the program for
+// an instant, and within the budget of [Config.MaxPause].
 package leakcheck
