@@ -109,6 +109,21 @@ func (s *statement) Describe(attrs []attribute.KeyValue, ended bool) []attribute
 	return append(attrs, s.attrs...)
 }
 
+// Detach leaves the words to the exporter: they are the statement's own. A text
+// that is too long to be remembered is not kept waiting either.
+func (s *statement) Detach(f *span.Facts) bool {
+	if len(s.text) > maxStatementText {
+		return false
+	}
+	f.By = s
+	return true
+}
+
+// DescribeFacts implements span.FactsDescriber.
+func (s *statement) DescribeFacts(_ *span.Facts, attrs []attribute.KeyValue) []attribute.KeyValue {
+	return s.Describe(attrs, false)
+}
+
 type timingKey struct {
 	query     *query
 	errorType string
@@ -219,7 +234,7 @@ func (e *execution) end(err error, returned bool) {
 			e.failed(err, class)
 		}
 		end := e.start.Add(took)
-		e.span.Finish(span.Outcome{End: end, Failed: class != "", Panicked: !returned, Route: e.name, Pace: e.pace})
+		e.span.Finish(span.Outcome{End: end, Failed: class != "", Panicked: !returned, Route: e.name, Pace: e.pace, Detacher: e.statement})
 		series.observe(took.Seconds(), end, exemplar(e.span), p)
 	}
 	if took >= e.db.slow.above && e.summary != "" {
