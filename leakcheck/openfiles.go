@@ -86,12 +86,12 @@ func newOpenFiles(ignored func(path string) bool) *openFiles {
 // readWhenDue takes a reading unless the last one was dear. Then it is what
 // that one found that is judged again, which slows the judgement down.
 func (o *openFiles) readWhenDue() {
-	begin := time.Now()
+	begin, used := time.Now(), threadTime()
 	if begin.Before(o.next) {
 		return
 	}
 	o.err = o.read()
-	took := time.Since(begin)
+	took := threadTime() - used                     // Watch's goroutine is locked to its thread
 	if cost := min(took, o.took); cost > freeCost { // as for the windows themselves
 		o.next = begin.Add(cost * readingShare)
 	}

@@ -156,6 +156,7 @@ type Look struct {
 	// Next is when the next window ends, from At.
 	Next time.Duration
 	// Pause is the longest that this window stopped the program, as far as
-	// Watch can tell; Cost is the time that reading took altogether.
+	// Watch can tell; Cost is the CPU time that looking took altogether, or the
+	// time where the system does not tell that.
 	Pause, Cost time.Duration
 }

@@ -79,7 +79,8 @@ type watcher struct {
 	goroutines, heapSites detector
 	sources               []detector
 
-	cost time.Duration // of the last look
+	used func() time.Duration // CPU time of this thread
+	cost time.Duration        // of the last look
 	// probed is the window in which the goroutines were last told apart,
 	// proved the one in which the runtime was last asked for proof.
 	probed, proved int
@@ -111,6 +112,7 @@ func newWatcher(c Config, report func(Suspect), now time.Time) *watcher {
 	}
 	return &watcher{
 		config:    c,
+		used:      threadTime,
 		report:    report,
 		budget:    newBudget(c.MaxPause, now),
 		heapSites: detector{heap: true},
@@ -122,7 +124,9 @@ func newWatcher(c Config, report func(Suspect), now time.Time) *watcher {
 
 // window takes the readings that it may, and returns when to take the next.
 func (w *watcher) window(at time.Time) time.Duration {
-	begin := time.Now()
+	runtime.LockOSThread() // or there would be no telling what it used
+	defer runtime.UnlockOSThread()
+	used := w.used()
 	w.windows++
 	look := Look{At: at, Windows: w.windows}
 	unknown := func(format string, args ...any) {
@@ -165,9 +169,9 @@ func (w *watcher) window(at time.Time) time.Duration {
 		}
 		return strings.Compare(a.String(), b.String())
 	})
-	look.Cost = time.Since(begin)
-	// One look that took long waited for a processor; a program that has become
-	// too large to look at is so in the next look, too.
+	look.Cost = w.used() - used
+	// The first look at a stack costs more than those that follow; a program that
+	// has become too large to look at is so in the next look, too.
 	cost := min(look.Cost, w.cost)
 	w.cost = look.Cost
 	look.Next = stretch(w.config.Interval, cost)
