@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -301,6 +302,42 @@ func TestRowsAndTransactionsLeftOpenAreSuspected(t *testing.T) {
 		var asked leakPage
 		if err := json.Unmarshal([]byte(bodyOf(t, ask(tel, "GET", "/debug/leaks?format=json"))), &asked); err != nil || len(asked.LeftOpen) != 3 || asked.LeftOpen[0].Count != 5 {
 			t.Errorf("%v: %+v", err, asked.LeftOpen)
+		}
+	})
+}
+
+func TestBodiesLeftOpenAreSuspected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tel := start(t, Config{Captures: noCaptures})
+		client := &http.Client{Transport: tel.Transport(roundTripper(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader("x")), Request: r}, nil
+		}))}
+		forget := func() {
+			resp, err := client.Get("http://stock:8080/items/7")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { resp.Body.Close() })
+		}
+		for range 3 {
+			forget()
+		}
+		time.Sleep(3*time.Minute + 30*time.Second)
+		page := bodyOf(t, ask(tel, "GET", "/debug/leaks"))
+		if !strings.Contains(page, "no suspects") || !strings.Contains(page, "  3 of kind body, of GET stock:8080: each was left alone") {
+			t.Errorf("after three minutes:\n%s", page)
+		}
+		for range 2 {
+			forget()
+		}
+		time.Sleep(3 * time.Minute)
+		page = bodyOf(t, ask(tel, "GET", "/debug/leaks"))
+		if !strings.Contains(page, "1 suspect\n\n5 of kind body, of GET stock:8080, opened at github.com/loadline-go/loadline/observe.TestBodiesLeftOpenAreSuspected") ||
+			!strings.Contains(page, "leaks_test.go:") || !strings.Contains(page, "  stack\n") {
+			t.Errorf("after six:\n%s", page)
+		}
+		if got := family(t, tel, "observe_leak_suspects")["kind=body"].GetGauge().GetValue(); got != 1 {
+			t.Errorf("%v suspects", got)
 		}
 	})
 }

@@ -3,7 +3,9 @@ package observe
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,6 +63,17 @@ func (t *Telemetry) leftOpen() []leftOpen {
 	for _, p := range places {
 		all = append(all, *p)
 	}
+	now := time.Now()
+	for _, b := range t.client.bodies.unclosed(now) {
+		if b.Open == 0 {
+			continue
+		}
+		site, stack := placeOf(b.Stack)
+		all = append(all, leftOpen{
+			kind: "body", group: strings.TrimSpace("of " + b.Method + " " + net.JoinHostPort(b.Address, b.Port) + " " + b.Template), site: site, stack: stack,
+			count: int(b.Open), age: now.Sub(b.First) + forgotten, idle: now.Sub(b.Last) + forgotten, route: b.Route,
+		})
+	}
 	slices.SortFunc(all, func(a, b leftOpen) int {
 		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(b.age, a.age), cmp.Compare(a.group, b.group), cmp.Compare(a.site.String(), b.site.String()))
 	})
@@ -75,6 +88,27 @@ func frameOf(site string) (f leakcheck.Frame) {
 		f.File = f.File[:i]
 	}
 	return f
+}
+
+// placeOf returns the first frame outside of the client and of this package,
+// and the whole stack as text.
+func placeOf(pcs []uintptr) (site leakcheck.Frame, stack string) {
+	if len(pcs) == 0 {
+		return site, ""
+	}
+	var b strings.Builder
+	for frames := runtime.CallersFrames(pcs); ; {
+		f, more := frames.Next()
+		if f.Function != "" {
+			fmt.Fprintf(&b, "%s\n\t%s:%d\n", f.Function, f.File, f.Line)
+			if site.Function == "" && !strings.HasPrefix(f.Function, "net/http.") && !strings.HasPrefix(f.Function, scopeName+".(*") {
+				site = leakcheck.Frame{Function: f.Function, File: f.File, Line: f.Line}
+			}
+		}
+		if !more {
+			return site, b.String()
+		}
+	}
 }
 
 // suspect returns p as a suspect, false as long as it may be a consumer that is slow.
