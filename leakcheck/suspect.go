@@ -92,6 +92,9 @@ func (s Suspect) String() string {
 		}
 	}
 	more := fmt.Sprintf("%.3g", s.PerHour)
+	if s.PerHour >= 100 {
+		more = fmt.Sprintf("%.0f", s.PerHour) // not 7.31e+04
+	}
 	if s.Kind == "heap" {
 		more = size(s.PerHour)
 	}

@@ -23,7 +23,11 @@ import (
 
 // serve runs the shop until ctx ends or the process is told to stop.
 func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
-	tel, err := observe.Start(ctx, observe.Config{Service: o.service, AdminAddr: o.admin})
+	config := observe.Config{Service: o.service, AdminAddr: o.admin}
+	if o.leak {
+		config.Leaks.Interval = time.Second // a judgement takes ten looks and more
+	}
+	tel, err := observe.Start(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -42,6 +46,7 @@ func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	defer closePay()
 
 	shop := newShop(tel, db, pay)
+	shop.leak = o.leak
 	tel.Check(observe.Check{Name: "orders-db", Probe: db.PingContext})
 	srv := &http.Server{
 		Addr:              freeAddr(o.addr, stdout),

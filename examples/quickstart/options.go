@@ -21,6 +21,7 @@ type options struct {
 	rate        int
 	report      string
 	level       slog.Level
+	leak        bool
 }
 
 const maxRate = 1000 // requests a second: well above what shows everything, well below what two cores serve
@@ -38,6 +39,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	f.DurationVar(&o.load, "load", 0, "how long to make load; 0 is as long as the program runs")
 	f.IntVar(&o.rate, "rate", 100, fmt.Sprintf("`requests` a second, 0 to %d", maxRate))
 	f.StringVar(&o.report, "report", "", "JSON `file` to write when the load ends: what the clients measured")
+	f.BoolVar(&o.leak, "leak", false, "leave a goroutine behind with each order, and look for leaks each second, not each minute")
 	f.BoolVar(&logs, "log", false, "log everything to standard error, not warnings alone")
 	if err := f.Parse(args); err != nil {
 		if err == flag.ErrHelp {

@@ -26,6 +26,7 @@ type shop struct {
 	client  *http.Client
 	orders  *observe.Counter[byMethod]
 	revenue *observe.Histogram[byMethod]
+	leak    bool
 }
 
 // byMethod is the label of the business metrics.
@@ -111,7 +112,29 @@ func (s *shop) order(w http.ResponseWriter, r *http.Request) {
 	s.orders.Add(ctx, labels, 1)
 	s.revenue.Observe(ctx, labels, float64(cents)/100)
 	slog.InfoContext(ctx, "order paid", "product", o.Product, "method", o.Method, "cents", cents)
+	if s.leak {
+		s.confirm(ctx)
+	}
 	w.WriteHeader(http.StatusCreated)
+}
+
+// confirm sends the customer a mail and waits for it, but not for long. The
+// mistake is in the channel: with room for one result, mail could send it and
+// end when nobody waits any more.
+func (s *shop) confirm(ctx context.Context) {
+	sent := make(chan error)
+	go mail(sent)
+	select {
+	case err := <-sent:
+		slog.InfoContext(ctx, "mail sent", "err", err)
+	case <-time.After(time.Millisecond):
+		slog.InfoContext(ctx, "the mail takes long")
+	}
+}
+
+func mail(sent chan<- error) {
+	time.Sleep(20 * time.Millisecond) // the mail server
+	sent <- nil
 }
 
 func (s *shop) charge(ctx context.Context, method string, cents int) error {
