@@ -69,6 +69,8 @@ type Command struct {
 	Ready func(*Process) error
 	// User runs the program as somebody else. Default: as the test.
 	User *syscall.Credential
+	// Within is how long the program may take until it is ready. Default: 30 s.
+	Within time.Duration
 	// Grace is how long the program may take to end after SIGTERM before it
 	// is killed. Default: 5 s.
 	Grace time.Duration
@@ -134,7 +136,7 @@ func (p *Process) RSS() int64 {
 	return resident * int64(os.Getpagesize())
 }
 
-// Start starts the program and waits up to 30 s until it is ready. It ends with the test.
+// Start starts the program and waits until it is ready. It ends with the test.
 func Start(t testing.TB, c Command) *Process {
 	t.Helper()
 	p, err := start(c)
@@ -202,7 +204,11 @@ func start(c Command) (*Process, error) {
 	if ready == nil {
 		ready = answersOK(c.Health)
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	within := c.Within
+	if within == 0 {
+		within = 30 * time.Second
+	}
+	deadline := time.Now().Add(within)
 	for {
 		err := ready(p)
 		if err == nil {
@@ -215,7 +221,7 @@ func start(c Command) (*Process, error) {
 		}
 		if time.Now().After(deadline) {
 			p.Kill()
-			return nil, fmt.Errorf("%s is not ready after 30 s: %w\n%s", c.Name, err, p.tail())
+			return nil, fmt.Errorf("%s is not ready after %v: %w\n%s", c.Name, within, err, p.tail())
 		}
 	}
 }
