@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
 func eventually(t *testing.T, what string, ok func() bool) {
@@ -23,6 +25,27 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatal("never: " + what)
 		}
 	}
+}
+
+func status(url string) int {
+	r, err := http.Get(url)
+	if err != nil {
+		return 0
+	}
+	defer r.Body.Close()
+	io.Copy(io.Discard, r.Body)
+	return r.StatusCode
+}
+
+// counted is an exporter that counts spans and notes the state at its end.
+type counted struct {
+	discard
+	spans atomic.Int64
+}
+
+func (c *counted) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
+	c.spans.Add(int64(len(spans)))
+	return nil
 }
 
 // serveOn serves srv on a free port of this machine until the test ends.

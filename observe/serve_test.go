@@ -27,27 +27,6 @@ import (
 // freeAddr returns an address that was free a moment ago.
 func freeAddr(t *testing.T) string { return closedPort(t) }
 
-func status(url string) int {
-	r, err := http.Get(url)
-	if err != nil {
-		return 0
-	}
-	defer r.Body.Close()
-	io.Copy(io.Discard, r.Body)
-	return r.StatusCode
-}
-
-// counted is an exporter that counts spans and notes the state at its end.
-type counted struct {
-	discard
-	spans atomic.Int64
-}
-
-func (c *counted) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
-	c.spans.Add(int64(len(spans)))
-	return nil
-}
-
 func TestServeEndsInTheRightOrderOnSIGTERM(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	exporter := &counted{}
