@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/loadline-go/loadline/observe"
 )
 
 // A product is what is sold.
@@ -16,6 +18,7 @@ type product struct {
 // A cache keeps products for a while, so that the database is asked once and
 // not by every visitor. The IDs are those of products that exist, so it is bounded.
 type cache struct {
+	watch *observe.Cache
 	fetch func(ctx context.Context, id int) (product, error)
 	keep  time.Duration
 
@@ -30,8 +33,18 @@ type entry struct {
 	until time.Time
 }
 
-func newCache(keep time.Duration, fetch func(context.Context, int) (product, error)) *cache {
-	return &cache{fetch: fetch, keep: keep, kept: map[int]entry{}}
+func newCache(tel *observe.Telemetry, keep time.Duration, fetch func(context.Context, int) (product, error)) *cache {
+	c := &cache{fetch: fetch, keep: keep, kept: map[int]entry{}}
+	c.watch = tel.Cache("products", c.stats)
+	return c
+}
+
+// stats is asked every few seconds: a hit costs no more than a count.
+func (c *cache) stats(context.Context) (observe.CacheStats, error) {
+	c.mu.Lock()
+	n := len(c.kept)
+	c.mu.Unlock()
+	return observe.CacheStats{Hits: c.hits.Load(), Misses: c.misses.Load(), Evictions: c.expired.Load(), Entries: int64(n)}, nil
 }
 
 // get returns what is kept, or else what fetch returns.
@@ -50,7 +63,7 @@ func (c *cache) get(ctx context.Context, id int) (product, error) {
 		return e.product, nil
 	}
 	c.misses.Add(1)
-	p, err := c.fetch(ctx, id)
+	p, err := observe.Load(ctx, c.watch, id, func(ctx context.Context) (product, error) { return c.fetch(ctx, id) })
 	if err != nil {
 		return p, err
 	}

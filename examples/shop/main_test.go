@@ -44,8 +44,16 @@ func TestMetricsOfEachEdgeAreExact(t *testing.T) {
 	}
 	p.await("all orders to be confirmed", func() bool { return p.states()["confirmed"] == paid })
 	p.await("the last task to be counted", func() bool {
-		return p.metric("http_client_request_duration_seconds_count", `http_response_status_code="202"`) == paid
+		return p.metric("observe_job_duration_seconds_count", `job_name="confirm"`, `error_type=""`) == paid
 	})
+	// Queues and caches are asked now and then, not by the scrape.
+	p.await("the queue to be looked at", func() bool {
+		return strings.Contains(p.get("/metrics"), "\nobserve_queue_length{") && p.metric("observe_queue_length") == 0
+	})
+	looked := rep.route("/products/{id}", "200") + rep.route("/products/{id}", "404") + placed
+	p.await("the cache to be looked at", func() bool { return p.metric("observe_cache_requests_total") == looked })
+	misses := p.metric("observe_cache_requests_total", `result="miss"`)
+	failed := p.metric("observe_job_duration_seconds_count", `job_name="confirm"`) - paid
 
 	for _, want := range []struct {
 		what   string
@@ -63,9 +71,29 @@ func TestMetricsOfEachEdgeAreExact(t *testing.T) {
 		{"orders failed", rep.sum("POST", "502"), "shop_orders_total", []string{`result="failed"`}},
 		{"values of orders", paid, "shop_order_euros_count", nil},
 
-		{"payments asked for", placed, "http_client_request_duration_seconds_count", []string{`method="POST"`}},
+		{"payments asked for", placed, "http_client_request_duration_seconds_count", []string{`url_template="/charges"`}},
 		{"payments declined", rep.sum("POST", "402"), "http_client_request_duration_seconds_count", []string{`method="POST"`, `code="402"`}},
-		{"mails sent", paid, "http_client_request_duration_seconds_count", []string{`method="PUT"`, `code="202"`}},
+		{"mails sent", paid, "http_client_request_duration_seconds_count", []string{`url_template="/mails/{order}"`, `code="202"`}},
+		{"mails that failed", failed, "http_client_request_duration_seconds_count", []string{`method="PUT"`, `code="503"`}},
+
+		{"orders kept", placed, "db_client_operation_duration_seconds_count", []string{`summary="INSERT orders"`}},
+		{"orders changed", 2*paid + rep.sum("POST", "402"), "db_client_operation_duration_seconds_count", []string{`summary="UPDATE orders"`}},
+		{"products read", misses, "db_client_operation_duration_seconds_count", []string{`summary="SELECT products"`}},
+		{"tasks kept", paid, "db_client_operation_duration_seconds_count", []string{`summary="INSERT tasks"`}},
+		{"tasks put back", failed, "db_client_operation_duration_seconds_count", []string{`summary="UPDATE tasks"`}},
+		{"tasks done", paid, "db_client_operation_duration_seconds_count", []string{`summary="DELETE tasks"`}},
+		{"transactions undone", 0, "observe_db_transaction_duration_seconds_count", []string{`result="rollback"`}},
+		{"rows and transactions left open", 0, "observe_db_unclosed", nil},
+
+		{"products fetched for the cache", misses, "observe_cache_load_duration_seconds_count", []string{`cache="products"`}},
+
+		{"tasks published", paid, "messaging_client_sent_messages_total", []string{`destination_name="confirmations"`}},
+		{"tasks taken", paid + failed, "messaging_client_consumed_messages_total", []string{`destination_name="confirmations"`}},
+		{"tasks that waited", paid + failed, "observe_job_wait_seconds_count", []string{`job_name="confirm"`}},
+		{"tasks tried again", failed, "observe_job_retries_total", []string{`job_name="confirm"`}},
+		{"tasks in work", 0, "observe_job_active", []string{`job_name="confirm"`}},
+		{"workers", hands, "observe_queue_consumers", []string{`queue="confirmations"`}},
+		{"lateness of the day's closing", 0, "observe_job_overdue_seconds", []string{`job_name="close-day"`}},
 	} {
 		if got := p.metric(want.metric, want.labels...); got != want.n {
 			t.Errorf("%s: %s%v is %d, want %d", want.what, want.metric, want.labels, got, want.n)
@@ -73,6 +101,12 @@ func TestMetricsOfEachEdgeAreExact(t *testing.T) {
 	}
 	if got, want := p.states(), map[string]int{"confirmed": paid, "declined": rep.sum("POST", "402"), "pending": rep.sum("POST", "502")}; fmt.Sprint(got) != fmt.Sprint(withoutZeros(want)) {
 		t.Errorf("the database has %v, want %v", got, want)
+	}
+	// The closing of the day reads orders too, perhaps right now.
+	closings := p.metric("observe_job_duration_seconds_count", `job_name="close-day"`)
+	read := p.metric("db_client_operation_duration_seconds_count", `summary="SELECT orders"`) - rep.route("/orders/{id}", "200")
+	if after := p.metric("observe_job_duration_seconds_count", `job_name="close-day"`); closings == 0 || read < closings || read > after+1 {
+		t.Errorf("the day was closed %d times before and %d times after %d reads of orders", closings, after, read)
 	}
 	// 300 customers at most, within six standard errors.
 	if users := p.metric("shop_active_users", `window="1h"`); users == 0 || users > customers+30 {
@@ -119,8 +153,8 @@ func TestTwoProcesses(t *testing.T) {
 		t.Fatalf("no order was paid:\n%s", web.stderr.String())
 	}
 	web.await("the worker to confirm them", func() bool { return web.states()["confirmed"] == paid })
-	worker.await("the worker to have counted the mails", func() bool {
-		return worker.metric("http_client_request_duration_seconds_count", `method="PUT"`, `code="202"`) == paid
+	worker.await("the worker to have counted them", func() bool {
+		return worker.metric("observe_job_duration_seconds_count", `job_name="confirm"`, `error_type=""`) == paid
 	})
 	if got := web.metric("shop_orders_total", `result="paid"`); got != paid {
 		t.Errorf("the web process counts %d orders paid, its customers %d", got, paid)
@@ -293,8 +327,8 @@ func (p *program) metric(name string, labels ...string) (total int) {
 	p.Helper()
 lines:
 	for line := range strings.Lines(p.get("/metrics")) {
-		series, value, _ := strings.Cut(line, " ")
-		if series != name && !strings.HasPrefix(series, name+"{") {
+		series, value := line[:strings.LastIndexByte(line, ' ')+1], line[strings.LastIndexByte(line, ' ')+1:]
+		if !strings.HasPrefix(series, name+" ") && !strings.HasPrefix(series, name+"{") {
 			continue
 		}
 		for _, l := range labels {

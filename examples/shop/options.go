@@ -32,7 +32,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	var logs bool
 	f := flag.NewFlagSet("shop", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // one line of error is printed by run
-	f.StringVar(&o.role, "role", "all", "what this process is: web, worker or `all`")
+	f.StringVar(&o.role, "role", "all", "what this `process` is: web, worker or all")
 	f.StringVar(&o.name, "service", "", "`name` in traces and metrics (default shop-web, shop-worker or shop)")
 	f.StringVar(&o.addr, "addr", "localhost:8080", "where the shop listens; a free port when it is taken")
 	f.StringVar(&o.admin, "admin", "", `where the admin pages listen, or "off" (default localhost:9464)`)

@@ -51,6 +51,7 @@ var errDeclined = errors.New("the payment was declined")
 
 // charge returns errDeclined when the customer's bank says no.
 func (p *providers) charge(ctx context.Context, o order) error {
+	ctx = observe.WithTemplate(ctx, "/charges")
 	status, err := p.send(ctx, http.MethodPost, "/charges", map[string]any{"order": o.id, "method": o.method, "cents": o.cents})
 	switch {
 	case err != nil:
@@ -63,8 +64,10 @@ func (p *providers) charge(ctx context.Context, o order) error {
 	return nil
 }
 
-// mail sends the confirmation of an order. The order's ID makes it safe to try again.
+// mail sends the confirmation of an order. The order's ID makes it safe to try
+// again, and has no place in a metric: the template stands there.
 func (p *providers) mail(ctx context.Context, order string) error {
+	ctx = observe.WithTemplate(ctx, "/mails/{order}")
 	status, err := p.send(ctx, http.MethodPut, "/mails/"+order, map[string]any{"text": "Thank you!"})
 	switch {
 	case err != nil:

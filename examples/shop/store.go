@@ -23,6 +23,7 @@ import (
 
 // A store is the shop's database: SQLite or PostgreSQL, by the same statements.
 type store struct {
+	tel   *observe.Telemetry
 	db    *sql.DB
 	close func()
 }
@@ -73,7 +74,7 @@ func openStore(ctx context.Context, tel *observe.Telemetry, database string) (_ 
 		remove()
 		return nil, err
 	}
-	s := &store{db: tel.OpenDB(connector, "shop")}
+	s := &store{tel: tel, db: tel.OpenDB(connector, "shop")}
 	s.close = func() { s.db.Close(); remove() }
 	s.db.SetMaxOpenConns(8)
 	s.db.SetMaxIdleConns(8)
@@ -158,19 +159,21 @@ func (s *store) place(ctx context.Context, o *order) error {
 
 // paid notes the payment of an order, and the task to confirm it.
 func (s *store) paid(ctx context.Context, id string) error {
-	headers := map[string]string{}
-	tracing.Inject(ctx, headers) // the worker's trace leads back to this request
-	text, err := json.Marshal(headers)
-	if err != nil {
-		return err
-	}
 	return s.transact(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE orders SET state = 'paid' WHERE id = $1", id); err != nil {
 			return err
 		}
-		now := time.Now().UnixNano()
-		_, err := tx.ExecContext(ctx, "INSERT INTO tasks (order_id, headers, enqueued, due, attempt) VALUES ($1, $2, $3, $4, 0)", id, string(text), now, now)
-		return err
+		return s.tel.Publish(ctx, observe.Job{System: queueSystem, Queue: confirmations}, func(ctx context.Context) error {
+			headers := map[string]string{}
+			tracing.Inject(ctx, headers) // the worker's trace leads back to this request
+			text, err := json.Marshal(headers)
+			if err != nil {
+				return err
+			}
+			now := time.Now().UnixNano()
+			_, err = tx.ExecContext(ctx, "INSERT INTO tasks (order_id, headers, enqueued, due, attempt) VALUES ($1, $2, $3, $4, 0)", id, string(text), now, now)
+			return err
+		})
 	})
 }
 

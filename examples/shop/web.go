@@ -25,7 +25,7 @@ type web struct {
 var methods = []string{"card", "transfer", "voucher"}
 
 func newWeb(tel *observe.Telemetry, store *store, providers *providers) *web {
-	return &web{store: store, providers: providers, products: newCache(10*time.Second, store.product), business: newBusiness(tel)}
+	return &web{store: store, providers: providers, products: newCache(tel, 10*time.Second, store.product), business: newBusiness(tel)}
 }
 
 func (s *web) routes() http.Handler {
