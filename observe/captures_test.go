@@ -38,6 +38,7 @@ func TestSlowRequestIsCaptured(t *testing.T) {
 	tel := start(t, Config{
 		Captures: capture.Config{Dir: t.TempDir(), CPUProfile: -1},
 		Tracing:  tracing.Config{Late: tracing.Late{Slow: 20 * time.Millisecond}},
+		Interval: time.Hour, // no sample, so no early sign of a busy machine
 		Logger:   slog.New(slog.NewTextHandler(&locked{w: &logged, mu: &mu}, nil)),
 	})
 	var lock sync.Mutex
@@ -106,7 +107,7 @@ func (l *locked) Write(p []byte) (int, error) {
 }
 
 func TestEarlySignsArm(t *testing.T) {
-	tel := start(t, Config{Captures: capture.Config{Dir: t.TempDir(), CPUProfile: -1}})
+	tel := start(t, Config{Captures: capture.Config{Dir: t.TempDir(), CPUProfile: -1}, Interval: time.Hour})
 	c := tel.captures
 	calm := runtimemetrics.Delta{SchedP99: time.Millisecond, GCShare: 0.02, MutexWait: 0.1, Headroom: runtimemetrics.Headroom{Ratio: 0.5, By: "cgroup"}}
 	c.sample(calm)
@@ -142,7 +143,7 @@ func TestEarlySignsArm(t *testing.T) {
 }
 
 func TestCapturesPage(t *testing.T) {
-	tel := start(t, Config{Captures: capture.Config{Dir: t.TempDir(), CPUProfile: time.Millisecond}})
+	tel := start(t, Config{Captures: capture.Config{Dir: t.TempDir(), CPUProfile: time.Millisecond}, Interval: time.Hour})
 	if got := bodyOf(t, ask(tel, "GET", "/debug/captures")); !strings.Contains(got, "no captures yet; to make one: curl -X POST") {
 		t.Error(got)
 	}
