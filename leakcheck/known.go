@@ -1,5 +1,7 @@
 package leakcheck
 
+import "strings"
+
 // A knownGood entry names goroutines of libraries that live on by design
 // after the call that started them has returned. Tests and production share
 // the list.
@@ -39,7 +41,7 @@ var knownGoods = []knownGood{
 
 	// A client keeps the connections that it may use again. A connection
 	// whose reader is not reading is not idle: somebody has its response's body.
-	{fn: "net/http.(*persistConn).readLoop", many: true, why: "a kept-alive connection", unless: bodyOpen},
+	{fn: "net/http.(*persistConn).readLoop", many: true, why: "a kept-alive connection", unless: perhapsOpen},
 	{fn: "net/http.(*persistConn).writeLoop", many: true, why: "a kept-alive connection"},
 	{fn: "net/http.(*http2ClientConn).readLoop", many: true, why: "a kept-alive connection (Go 1.26)"},
 	{fn: "net/http/internal/http2.(*ClientConn).readLoop", many: true, why: "a kept-alive connection (Go 1.27)"},
@@ -103,6 +105,12 @@ func runs(g *goroutine, pattern string) bool {
 // loop waits for input; it waits in a select of its own frame only for a body.
 func bodyOpen(g *goroutine) bool {
 	return g.state == "select" && len(g.frames) > 0 && g.frames[0].fn == "net/http.(*persistConn).readLoop"
+}
+
+// perhapsOpen reports whether g's response has a body that is open, or g is
+// still on its way to where it shows whether it has.
+func perhapsOpen(g *goroutine) bool {
+	return bodyOpen(g) || strings.HasPrefix(g.state, "run")
 }
 
 // handles reports whether g is a server's goroutine with a request in hand.
