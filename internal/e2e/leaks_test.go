@@ -77,7 +77,7 @@ func TestLeaksOfARunningServiceAreFound(t *testing.T) {
 		prometheus := server.StartPrometheus(t, lane, server.PrometheusConfig{Targets: map[string]string{
 			"sick": strings.TrimPrefix(sick.admin, "http://"), "sound": strings.TrimPrefix(sound.admin, "http://"),
 		}})
-		ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
+		ctx, stop := context.WithTimeout(t.Context(), 8*time.Minute)
 		var loads sync.WaitGroup
 		defer loads.Wait()
 		defer stop()
@@ -92,7 +92,7 @@ func TestLeaksOfARunningServiceAreFound(t *testing.T) {
 		loads.Go(func() { send(sound.url+"/sound?%d", 40) })
 
 		want := []string{"goroutine", "heap", "file", "close_wait"}
-		server.Eventually(t, 2*time.Minute, func() error {
+		server.Eventually(t, 4*time.Minute, func() error {
 			found := prometheus.By(t, "kind", `observe_leak_suspects{job="sick"}`)
 			for _, kind := range want {
 				if found[kind] == 0 {
@@ -135,7 +135,7 @@ func TestLeaksOfARunningServiceAreFound(t *testing.T) {
 		}
 
 		// The sound one has been looked at as often, and never suspected.
-		server.Eventually(t, time.Minute, func() error {
+		server.Eventually(t, 2*time.Minute, func() error {
 			if n := leaksOf(t, sound).Windows; n < 60 {
 				return fmt.Errorf("%d windows", n)
 			}
