@@ -97,9 +97,10 @@ type Config struct {
 	// process takes of itself: the last six are at /debug/profiles, and
 	// observe_cpu_seconds_total divides CPU time among the routes by them. While
 	// somebody else profiles, none is taken. Below 20 s a profile is half as
-	// long; at least 1 s. The profiles of locks (one contention in a hundred) and
-	// of waiting (by time, one sample for 100 us) are on as well, unless the
-	// program has turned them on itself. Negative: none of these.
+	// long; at least 1 s. The profiles of locks (one contention in a hundred,
+	// unless the program has set a fraction) and of waiting (by time, one sample
+	// for 100 us) are on as well; a program that wants other rates sets them
+	// after Start. Negative: none of these.
 	// Default: 1 min. Variable: none.
 	ProfileEvery time.Duration
 

@@ -73,25 +73,20 @@ func newProfiler(t *Telemetry) *profiler {
 	return &profiler{t: t, every: t.config.ProfileEvery, cpu: t.metrics.counter(routeCPU), turn: make(chan struct{}, 1)}
 }
 
-// begin turns on the profiles of locks and of waiting, unless the program has
-// its own rate, and takes CPU profiles until end.
+// begin turns on the profiles of locks, unless the program has, and of waiting,
+// whose rate cannot be asked for, and takes CPU profiles until end.
 func (p *profiler) begin() (end func(context.Context) error) {
 	ownMutex := runtime.SetMutexProfileFraction(-1) != 0
-	ownBlock := pprof.Lookup("block").Count() > 0 // its rate cannot be asked for
 	if !ownMutex {
 		runtime.SetMutexProfileFraction(mutexFraction)
 	}
-	if !ownBlock {
-		runtime.SetBlockProfileRate(blockNanos)
-	}
+	runtime.SetBlockProfileRate(blockNanos)
 	stop := inBackground(p.run)
 	return func(ctx context.Context) error {
 		if !ownMutex && runtime.SetMutexProfileFraction(-1) == mutexFraction {
 			runtime.SetMutexProfileFraction(0)
 		}
-		if !ownBlock {
-			runtime.SetBlockProfileRate(0)
-		}
+		runtime.SetBlockProfileRate(0)
 		return stop(ctx)
 	}
 }

@@ -244,18 +244,27 @@ func TestLocksAndWaitsAreProfiled(t *testing.T) {
 	if got := runtime.SetMutexProfileFraction(-1); got != mutexFraction {
 		t.Errorf("mutex fraction %d", got)
 	}
-	before := pprof.Lookup("block").Count()
-	for range 1000 { // a sample for 100 us of waiting, on average
+	waits := func() (n int64) {
+		var data bytes.Buffer
+		if err := pprof.Lookup("block").WriteTo(&data, 0); err != nil {
+			t.Fatal(err)
+		}
+		read, err := profile.Parse(&data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range read.Sample {
+			n += s.Value[0]
+		}
+		return n
+	}
+	before := waits()
+	eventually(t, "a wait is profiled", func() bool {
 		done := make(chan bool)
 		go func() { time.Sleep(time.Millisecond); close(done) }()
 		<-done
-		if pprof.Lookup("block").Count() > before {
-			break
-		}
-	}
-	if pprof.Lookup("block").Count() == before {
-		t.Error("no wait was profiled")
-	}
+		return waits() > before
+	})
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
