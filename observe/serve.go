@@ -16,8 +16,8 @@ import (
 
 // Serve listens on srv.Addr and serves until ctx ends or the process gets
 // SIGINT or SIGTERM, and then ends in the one right order: /readyz fails, the
-// load balancer gets Config.DrainDelay to notice, running requests get
-// Config.ShutdownTimeout to finish, what is left is closed, and the telemetry
+// load balancer gets Config.DrainDelay to notice, running requests and the jobs
+// of Run get Config.ShutdownTimeout to finish, what is left is closed, and the telemetry
 // of all that is sent last, by Shutdown. From then on these signals have their
 // default effect again, for the whole program: a second one ends the process at
 // once. TLS is used when srv.TLSConfig has certificates.
@@ -113,7 +113,10 @@ func (t *Telemetry) serve(ctx context.Context, first net.Listener, servers []*ht
 	} else if broke != nil {
 		broke = fmt.Errorf("observe: serve: %w", broke)
 	}
-	return t.endWith(ctx, errors.Join(broke, t.endRequests(context.WithoutCancel(ctx), servers, timeout)))
+	deadline := time.Now().Add(timeout)
+	err = errors.Join(broke, t.endRequests(context.WithoutCancel(ctx), servers, timeout))
+	t.endJobs(deadline)
+	return t.endWith(ctx, err)
 }
 
 var endSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM}
