@@ -432,13 +432,18 @@ func (e *env) hold(windows int) { e.after(windows, e.wait(func(c chan struct{}) 
 
 func slowHandlers(e *env) func() {
 	slow := make(chan chan struct{}, 100)
+	stop := make(chan struct{})
 	srv := e.server(func(_ http.ResponseWriter, r *http.Request) {
 		c := make(chan struct{})
 		slow <- c
-		<-c
+		select {
+		case <-c:
+		case <-stop: // also of a request that the transport sent a second time
+		}
 	})
 	client := &http.Client{Transport: &http.Transport{}}
 	e.end(client.CloseIdleConnections)
+	e.end(func() { close(stop) })
 	return func() {
 		for range e.poisson(3) {
 			e.wg.Go(func() {
