@@ -58,7 +58,7 @@ func TestLogsAreSentByOTLPWhenAskedFor(t *testing.T) {
 			for _, sl := range rl.ScopeLogs {
 				for _, r := range sl.LogRecords {
 					attrs, _ := json.Marshal(r.Attributes)
-					bodies[r.Body.GetStringValue()] = string(attrs) + strings.ToUpper(hex(r.TraceId))
+					bodies[r.Body.GetStringValue()] = string(attrs) + strings.ToUpper(hexText(r.TraceId))
 				}
 			}
 		}
@@ -96,7 +96,7 @@ func TestLogsAreSentByOTLPWhenAskedFor(t *testing.T) {
 	}
 }
 
-func hex(b []byte) string {
+func hexText(b []byte) string {
 	const digits = "0123456789abcdef"
 	var s []byte
 	for _, c := range b {

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -42,10 +43,65 @@ func (p *thirdParty) begin(t *Telemetry) error {
 	if p.push != nil {
 		p.push = countedMetrics{p.push, t}
 		opts = append(opts, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(p.push,
-			sdkmetric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(own))))))
+			sdkmetric.WithProducer(binaryIDs{bridge.NewMetricProducer(bridge.WithGatherer(own))}))))
 	}
 	p.provider = sdkmetric.NewMeterProvider(opts...)
 	return nil
+}
+
+// binaryIDs gives the exemplars of the registry's metrics the trace and span IDs
+// that OTLP wants, of 16 and 8 bytes: until the bridge does, it hands on the text
+// of the labels, and a collector refuses the whole export ("invalid SpanID length").
+type binaryIDs struct{ sdkmetric.Producer }
+
+// Produce implements sdkmetric.Producer.
+func (b binaryIDs) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, error) {
+	scopes, err := b.Producer.Produce(ctx)
+	for _, scope := range scopes {
+		for _, m := range scope.Metrics {
+			switch data := m.Data.(type) {
+			case metricdata.Sum[float64]:
+				for _, p := range data.DataPoints {
+					decodeIDs(p.Exemplars)
+				}
+			case metricdata.Gauge[float64]:
+				for _, p := range data.DataPoints {
+					decodeIDs(p.Exemplars)
+				}
+			case metricdata.Histogram[float64]:
+				for _, p := range data.DataPoints {
+					decodeIDs(p.Exemplars)
+				}
+			case metricdata.ExponentialHistogram[float64]:
+				for _, p := range data.DataPoints {
+					decodeIDs(p.Exemplars)
+				}
+			}
+		}
+	}
+	return scopes, err
+}
+
+// decodeIDs leaves an ID that is no hex, of a collector of the program's own, out.
+func decodeIDs(exemplars []metricdata.Exemplar[float64]) {
+	for i := range exemplars {
+		e := &exemplars[i]
+		e.TraceID, e.SpanID = decodeID(e.TraceID, 16), decodeID(e.SpanID, 8)
+	}
+}
+
+func decodeID(text []byte, size int) []byte {
+	id := make([]byte, size)
+	switch {
+	case len(text) == size: // the bridge has learnt it
+		return text
+	case len(text) != 2*size:
+		return nil
+	}
+	if _, err := hex.Decode(id, text); err != nil {
+		return nil
+	}
+	return id
 }
 
 func (p *thirdParty) shutdown(ctx context.Context) (err error) {

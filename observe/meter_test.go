@@ -3,6 +3,7 @@ package observe
 import (
 	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	collector "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	otlp "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/protobuf/proto"
@@ -200,3 +202,42 @@ func TestUnreachableMetricsReceiverIsCountedAndLoggedOnceAMinute(t *testing.T) {
 		t.Errorf("%d records, want one:\n%s", got, log.String())
 	}
 }
+
+// A collector refuses an export in which one exemplar has an ID of another size.
+func TestExemplarsArePushedWithBinaryIDs(t *testing.T) {
+	exemplar := func(trace, span string) []metricdata.Exemplar[float64] {
+		return []metricdata.Exemplar[float64]{{TraceID: []byte(trace), SpanID: []byte(span)}}
+	}
+	const trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+	all := [][]metricdata.Exemplar[float64]{exemplar(trace, span), exemplar(trace, span), exemplar(trace, span), exemplar(trace, span)}
+	scopes := []metricdata.ScopeMetrics{{Metrics: []metricdata.Metrics{
+		{Data: metricdata.Sum[float64]{DataPoints: []metricdata.DataPoint[float64]{{Exemplars: all[0]}}}},
+		{Data: metricdata.Gauge[float64]{DataPoints: []metricdata.DataPoint[float64]{{Exemplars: all[1]}}}},
+		{Data: metricdata.Histogram[float64]{DataPoints: []metricdata.HistogramDataPoint[float64]{{Exemplars: all[2]}}}},
+		{Data: metricdata.ExponentialHistogram[float64]{DataPoints: []metricdata.ExponentialHistogramDataPoint[float64]{{Exemplars: all[3]}}}},
+	}}}
+	if _, err := (binaryIDs{produced(scopes)}).Produce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range all {
+		if got := fmt.Sprintf("%x %x", e[0].TraceID, e[0].SpanID); got != trace+" "+span {
+			t.Errorf("%d: %s", i, got)
+		}
+	}
+	for _, odd := range []string{"", "4bf9", strings.Repeat("g", 32), strings.Repeat("a", 33)} {
+		e := exemplar(odd, odd)
+		decodeIDs(e)
+		if e[0].TraceID != nil || e[0].SpanID != nil {
+			t.Errorf("%q became %x %x", odd, e[0].TraceID, e[0].SpanID)
+		}
+	}
+	binary := exemplar("0123456789abcdef", "01234567")
+	decodeIDs(binary)
+	if string(binary[0].TraceID) != "0123456789abcdef" || string(binary[0].SpanID) != "01234567" {
+		t.Errorf("binary IDs became %x %x", binary[0].TraceID, binary[0].SpanID)
+	}
+}
+
+type produced []metricdata.ScopeMetrics
+
+func (p produced) Produce(context.Context) ([]metricdata.ScopeMetrics, error) { return p, nil }
