@@ -33,6 +33,9 @@ const (
 	earlyMutexWait = 2.0
 	// Nothing but what is in memory is taken when processors are short already.
 	starvedCPUShare = 0.95
+	// The recorder's window lives on the heap, some tens of megabytes at worst:
+	// nothing arms it where so little is left.
+	armingRoom = 128 << 20
 	// A bundle is made while there is still memory to make it in.
 	lowHeadroom = 0.05
 )
@@ -139,11 +142,21 @@ func (c *captures) slow(s *span.Span, route string, took time.Duration) {
 		return
 	}
 	detail := fmt.Sprintf("%s took %s", route, span.Short(took))
-	if _, _, armed := c.store.Armed(); !armed && c.store.Arm(detail, armFor) == nil {
+	if _, _, armed := c.store.Armed(); !armed && c.arm(detail) == nil {
 		return
 	}
 	id, _ := s.IDs()
 	c.store.Trigger(capture.Reason{Kind: "slow_request", Detail: detail, Route: route, TraceID: id})
+}
+
+var errNoRoom = errors.New("too little memory is left for a flight recording")
+
+// arm starts the flight recorder, unless memory is short.
+func (c *captures) arm(why string) error {
+	if d, ok := c.t.sampler.Latest(); ok && d.Headroom.By != "host" && d.Headroom.Ratio*d.Headroom.Limit < armingRoom {
+		return errNoRoom
+	}
+	return c.store.Arm(why, armFor)
 }
 
 // sample looks for early signs in what the runtime did since the last one.
@@ -153,11 +166,11 @@ func (c *captures) sample(d runtimemetrics.Delta) {
 	}
 	switch {
 	case d.SchedP99 > earlySchedP99:
-		c.store.Arm(fmt.Sprintf("ready goroutines wait for %s (p99)", span.Short(d.SchedP99)), armFor)
+		c.arm(fmt.Sprintf("ready goroutines wait for %s (p99)", span.Short(d.SchedP99)))
 	case d.GCShare > earlyGCShare:
-		c.store.Arm(fmt.Sprintf("the garbage collector takes %.0f %% of the CPU", 100*d.GCShare), armFor)
+		c.arm(fmt.Sprintf("the garbage collector takes %.0f %% of the CPU", 100*d.GCShare))
 	case d.MutexWait > earlyMutexWait:
-		c.store.Arm(fmt.Sprintf("%.1f goroutines wait for locks", d.MutexWait), armFor)
+		c.arm(fmt.Sprintf("%.1f goroutines wait for locks", d.MutexWait))
 	}
 	// False when it is unknown; where only the host is a limit, others may have filled it.
 	low := d.Headroom.Ratio < lowHeadroom && d.Headroom.By != "host"
