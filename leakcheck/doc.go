@@ -42,8 +42,9 @@
 // millisecond with ten goroutines alive, a few with a hundred, some 20 with a
 // thousand (BenchmarkVerify, two cores).
 //
-// A Watch takes 4 ms of a processor each minute with 1,000 goroutines, 30 ms
-// with 10,000 and a heap of 1 GiB (0.05 %), and at most 0.1 % with more, for
-// which its windows become longer (BenchmarkWatch). It stops the program for
-// an instant, and within the budget of [Config.MaxPause].
+// A Watch takes 1 ms of a processor each minute with 1,000 goroutines, 13 ms
+// with 10,000 and a heap of 1 GiB (0.02 %), and 100 ms with 100,000, for which
+// its windows become longer (0.12 %); on a machine that is short of processors
+// some times as much (BenchmarkWatch, two cores). It stops the program for an
+// instant, 0.1 ms, beside the budget of [Config.MaxPause].
 package leakcheck

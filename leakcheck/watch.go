@@ -35,7 +35,8 @@ import (
 // instant. To tell one from another Watch has to stop it for about 10 µs a
 // goroutine: it measures that, does so only as far as [Config.MaxPause]
 // allows, and judges by counts alone otherwise, which takes longer. Where
-// even counting takes more than 0.1 % of a processor, windows become longer.
+// even counting takes more than about 0.1 % of a processor, windows become
+// longer.
 // The [Look] says so.
 //
 // Watch never forces a garbage collection. It asks the runtime for proof,
