@@ -28,9 +28,19 @@ func TestHeapSitesAreFoundOutsideTheStandardLibrary(t *testing.T) {
 		t.Fatal(err)
 	}
 	runtime.KeepAlive(kept)
-	for key := range groups {
-		if isStandard(key) || strings.HasPrefix(key, ownPackage) {
+	for key, g := range groups {
+		if strings.HasPrefix(key, ownPackage) {
 			t.Errorf("a site of %q", key)
+		}
+		if !isStandard(key) {
+			continue
+		}
+		// What nobody outside has called, such as a package's initialisation, has its own site.
+		stack := g.about(0).Stack
+		for line := range strings.Lines(stack) {
+			if fn := strings.TrimSpace(line); !strings.HasPrefix(line, "\t") && !isStandard(fn) {
+				t.Errorf("a site of %q, although %s called it:\n%s", key, fn, stack)
+			}
 		}
 	}
 	// Its own package knows its bounds, so take the reader's word by hand.
