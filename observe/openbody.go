@@ -50,6 +50,7 @@ type watched struct {
 	seen       uint32        // under openBodies.mu, like the rest: the reads when it was looked at
 	shard      int8
 	listed     bool
+	found      bool          // taken off the list by look, and not yet counted by forgot
 	at         time.Duration // when it was looked at, from the start of the request
 	prev, next *outgoing
 	lost       *lostBody // nil for all but a few
@@ -94,12 +95,13 @@ func (b *bodies) done(o *outgoing) bool {
 	w := &o.watched
 	l := &b.shards[w.shard]
 	l.mu.Lock()
-	listed := w.listed
-	if listed {
+	first := w.listed || w.found
+	if w.listed {
 		l.remove(o)
 	}
+	w.found = false
 	l.mu.Unlock()
-	if listed {
+	if first {
 		return true
 	}
 	b.mu.Lock()
@@ -159,6 +161,7 @@ func (b *bodies) look(now time.Time) {
 				l.push(o)
 				continue
 			}
+			w.found = true
 			found = append(found, o)
 		}
 		l.mu.Unlock()
@@ -178,7 +181,13 @@ func (b *bodies) forgot(o *outgoing, now time.Time) {
 	count, _ := b.client.unclosed.with(h.address, h.port, template) // before the lock: it may log
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if o.ended.Load() {
+	w := &o.watched
+	l := &b.shards[w.shard]
+	l.mu.Lock()
+	ended := !w.found
+	w.found = false
+	l.mu.Unlock()
+	if ended {
 		return
 	}
 	p := b.places[key]
@@ -194,7 +203,6 @@ func (b *bodies) forgot(o *outgoing, now time.Time) {
 	p.open++
 	p.last = now
 	count.Inc()
-	w := &o.watched
 	if w.lost == nil {
 		w.lost = &lostBody{}
 	}
