@@ -211,8 +211,16 @@ func (c *readiness) probe(ctx context.Context) (r checkResult, ran bool) {
 	done := make(chan checkResult, 1)
 	go func() {
 		defer cancel()
-		defer c.running.Store(false)
-		done <- c.ask(ctx)
+		ended := false
+		defer func() {
+			if !ended { // the probe ended its goroutine
+				c.running.Store(false)
+			}
+		}()
+		r := c.ask(ctx)
+		ended = true
+		c.running.Store(false) // before the answer: the next run may come at once
+		done <- r
 	}()
 	select {
 	case r := <-done:

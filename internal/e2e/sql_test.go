@@ -465,3 +465,101 @@ func TestDatabaseThatGoesAway(t *testing.T) {
 		}
 	}, server.Quick)
 }
+
+// A query in a loop is told by its route, of which the server has executed as
+// many, and a transaction and rows that a request forgot are what the server
+// still has open for it.
+func TestLoopsAndForgottenTransactions(t *testing.T) {
+	lanes(t, func(t *testing.T, _ server.Lane) {
+		dsn := server.StartPostgres(t)
+		tel, _ := startSQL(t)
+		config, err := pgx.ParseConfig(dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.RuntimeParams["application_name"] = "things"
+		db := tel.OpenDB(stdlib.GetConnector(*config), "things")
+		defer func() { _ = db.Close() }()
+		if _, err := db.Exec("CREATE TABLE things AS SELECT generate_series(1, 100) AS id"); err != nil {
+			t.Fatal(err)
+		}
+		books := openBooks(t, kinds[0], dsn)
+
+		var tx *sql.Tx
+		var rows *sql.Rows
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /baskets/{n}", func(w http.ResponseWriter, r *http.Request) {
+			var n int
+			if _, err := fmt.Sscan(r.PathValue("n"), &n); err != nil {
+				t.Error(err)
+			}
+			for i := range n {
+				var id int
+				if err := db.QueryRowContext(r.Context(), "SELECT id FROM things WHERE id = $1", i+1).Scan(&id); err != nil || id != i+1 {
+					t.Errorf("%d: %v", id, err)
+				}
+			}
+		})
+		mux.HandleFunc("GET /forgets", func(w http.ResponseWriter, r *http.Request) {
+			var err error
+			if tx, err = db.BeginTx(context.WithoutCancel(r.Context()), nil); err != nil {
+				t.Error(err)
+			} else if _, err = tx.Exec("UPDATE things SET id = id WHERE id = 1"); err != nil {
+				t.Error(err)
+			}
+			if rows, err = db.QueryContext(context.WithoutCancel(r.Context()), "SELECT id FROM things"); err != nil || !rows.Next() {
+				t.Error(err)
+			}
+		})
+		h := tel.Handler(mux)
+		get := func(path string) {
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		}
+		get("/forgets")
+		for _, n := range []int{3, 10, 11, 50} { // more than ten are a loop
+			get(fmt.Sprint("/baskets/", n))
+		}
+		if n := value(t, tel, "observe_db_repeated_queries_total", map[string]string{"db_query_summary": "SELECT things", "http_route": "/baskets/{n}"}); n != 2 {
+			t.Errorf("%v requests with a loop, want 2", n)
+		}
+		var executed float64
+		if err := books.QueryRow(t.Context(), "SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE 'SELECT id FROM things WHERE%'").Scan(&executed); err != nil {
+			t.Fatal(err)
+		}
+		ours := value(t, tel, "db_client_operation_duration_seconds", map[string]string{"db_query_summary": "SELECT things", "error_type": ""})
+		if executed != 3+10+11+50 || ours != executed+1 {
+			t.Errorf("the server executed %v, we counted %v with the one of /forgets", executed, ours)
+		}
+		page := httptest.NewRequest(http.MethodGet, "/debug/traces?route=GET+/baskets/%7Bn%7D&format=json", nil)
+		page.RemoteAddr, page.Host = "127.0.0.1:1", "localhost"
+		w := httptest.NewRecorder()
+		tel.Admin().ServeHTTP(w, page)
+		if !strings.Contains(w.Body.String(), "observe.db.repeated_query") {
+			t.Errorf("the trace does not tell of the loop: %.2000s", w.Body)
+		}
+
+		// Left alone for a minute.
+		server.Eventually(t, 3*time.Minute, func() error {
+			forgotten := map[string]float64{}
+			for _, kind := range []string{"transaction", "rows"} {
+				forgotten[kind] = value(t, tel, "observe_db_unclosed", map[string]string{"db_client_connection_pool_name": "things", "kind": kind})
+			}
+			if forgotten["transaction"] != 1 || forgotten["rows"] != 1 {
+				return fmt.Errorf("left open: %v", forgotten)
+			}
+			return nil
+		})
+		var inTransaction float64
+		if err := books.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'things' AND state = 'idle in transaction'").Scan(&inTransaction); err != nil || inTransaction < 1 {
+			t.Errorf("the server has %v open transactions: %v", inTransaction, err)
+		}
+		if err := errors.Join(tx.Rollback(), rows.Close()); err != nil {
+			t.Error(err)
+		}
+		for _, kind := range []string{"transaction", "rows"} {
+			if n := value(t, tel, "observe_db_unclosed", map[string]string{"db_client_connection_pool_name": "things", "kind": kind}); n != 0 {
+				t.Errorf("%v %s left open after they were closed", n, kind)
+			}
+		}
+	}, server.Quick)
+}
