@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -25,9 +26,11 @@ type logExport struct {
 	tel      *Telemetry
 	queue    int
 
-	mu      sync.Mutex
-	waiting int
-	closed  bool
+	mu          sync.Mutex
+	waiting     int
+	failedAtEnd int   // records of exports that failed after closed
+	endError    error // the last one's
+	closed      bool
 }
 
 // logExporter returns the OTLP exporter that OTEL_LOGS_EXPORTER asks for, or nil.
@@ -101,13 +104,15 @@ func (l *logExport) Shutdown(ctx context.Context) error {
 	err := l.batch.Shutdown(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.waiting == 0 {
+	n := l.waiting + l.failedAtEnd
+	if n == 0 {
 		return nil
 	}
-	l.tel.losses.add("logs", "shutdown", l.waiting)
-	n := l.waiting
-	l.waiting = 0
-	return fmt.Errorf("logs: %d records were not sent: %v", n, err)
+	if l.waiting > 0 {
+		l.tel.losses.add("logs", "shutdown", l.waiting)
+		l.waiting = 0
+	}
+	return fmt.Errorf("logs: %d records were not sent: %v", n, cmp.Or(err, l.endError))
 }
 
 // countedLogs is the exporter with accounts.
@@ -121,6 +126,10 @@ func (c *countedLogs) Export(ctx context.Context, records []sdklog.Record) error
 	counted := c.waiting == 0 // by a Shutdown that ran out of time
 	if !counted {
 		c.waiting -= len(records)
+		if err != nil && c.closed { // the time was over for the export a moment before it was for Shutdown
+			c.failedAtEnd += len(records)
+			c.endError = err
+		}
 	}
 	c.mu.Unlock()
 	if err != nil && !counted {
