@@ -47,6 +47,7 @@ type Runtime struct {
 	CPU        float64 // cores used by this process
 
 	SchedWait float64 // goroutine-seconds per second ready and not running
+	SchedMean float64 // seconds, the mean of those waits that the runtime recorded
 	SchedP99  float64 // seconds
 	WakeupP50 float64 // seconds a sleeper wakes late
 	WakeupP99 float64
@@ -73,12 +74,18 @@ type Runtime struct {
 	MemoryFree    float64       // share of the nearest limit
 	MemoryBy      string        // which limit: cgroup, gomemlimit or host
 	MemoryAfter   time.Duration // until it is reached at the present growth; 0: it is not, or not known
-	Goroutines    float64
-	Created       float64 // goroutines per second
-	NotInGo       float64 // goroutines in system calls and in C
-	Threads       float64
-	Descriptors   float64
-	DescriptorMax float64
+	HeapLive      float64       // bytes, after the last collection
+	HeapBefore    float64       // HeapLive at the beginning of the interval
+	HeapRoom      float64       // bytes until the nearest limit
+
+	Goroutines        float64
+	GoroutinesBefore  float64 // at the beginning of the interval
+	Created           float64 // goroutines per second
+	NotInGo           float64 // goroutines in system calls and in C
+	Threads           float64
+	Descriptors       float64
+	DescriptorsBefore float64
+	DescriptorMax     float64
 }
 
 // Route is the requests of one route that ended in the interval.
