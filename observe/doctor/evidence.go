@@ -53,7 +53,7 @@ type Runtime struct {
 	WakeupP99 float64
 	MutexWait float64 // goroutine-seconds per second
 
-	GCShare        float64 // of the processors
+	GCShare        float64 // of the processors, without what it did on idle ones
 	GCAssist       float64 // goroutine-seconds per second
 	GCPerSecond    float64
 	ForcedGC       float64 // cycles per second
@@ -71,12 +71,12 @@ type Runtime struct {
 	CPUPressure    float64 // share of the time that some task of the host waited for a CPU
 	IOPressure     float64 // share of the time that some task of the cgroup, else of the host, waited for a disk
 
-	MemoryFree    float64       // share of the nearest limit
-	MemoryBy      string        // which limit: cgroup, gomemlimit or host
-	MemoryAfter   time.Duration // until it is reached at the present growth; 0: it is not, or not known
-	HeapLive      float64       // bytes, after the last collection
-	HeapBefore    float64       // HeapLive at the beginning of the interval
-	HeapRoom      float64       // bytes until the nearest limit
+	MemoryFree  float64       // share of the nearest limit
+	MemoryBy    string        // which limit: cgroup, gomemlimit or host
+	MemoryAfter time.Duration // until it is reached at the present growth; 0: it is not, or not known
+	HeapLive    float64       // bytes, after the last collection
+	HeapBefore  float64       // HeapLive at the beginning of the interval
+	HeapRoom    float64       // bytes until the nearest limit
 
 	Goroutines        float64
 	GoroutinesBefore  float64 // at the beginning of the interval

@@ -23,7 +23,7 @@ const (
 // Cause is the identifier of an illness; see Causes.
 type Cause string
 
-// Report is a diagnosis.
+// Report is a diagnosis. It prints as a page of text and marshals as JSON.
 type Report struct {
 	Time     time.Time
 	Interval time.Duration
@@ -46,7 +46,7 @@ type Finding struct {
 	Confidence float64 // 0 to 1
 	Summary    string  // one sentence
 	Proof      []Proof
-	Next       string // the command or the panel to open
+	Next       string // the command to type; ADMIN stands for the admin address
 	Remedy     string
 	Symptoms   []string      // what it explains
 	After      time.Duration // until something fails; 0: not known, or it has

@@ -1,0 +1,358 @@
+package doctor
+
+import (
+	"fmt"
+	"math"
+)
+
+const (
+	// One failure in twenty is felt; fewer than three are chance.
+	failingShare = 0.05
+	failures     = 3
+	// With so many failures its slowness, time-outs most likely, is theirs.
+	failingMostly = 0.20
+	// Calls of a request: as many again as usual.
+	callsMore = 1.5
+	// Of a loop: no request needs ten of one kind by design.
+	loopCalls = 5.0
+)
+
+// calls blames what the service calls.
+func (d *diagnosis) calls() {
+	for i := range d.now.Dependencies {
+		dep := &d.now.Dependencies[i]
+		slower := d.partOf(dep.Name, func(p partFigures) float64 { return p.slower })
+		more := d.partOf(dep.Name, func(p partFigures) float64 { return p.more })
+		if slower+more+d.stuckIn(dep.Name) < worth*d.harm {
+			continue
+		}
+		was := d.usualDependency(dep.Name)
+		if d.callsFailing(dep, was, slower+more) || d.cacheCollapsed(dep, slower+more) || d.callsLooped(dep, more) || d.connectionsChurn(dep, was, slower) {
+			continue
+		}
+		d.callsSlow(dep, was, slower+d.stuckIn(dep.Name))
+	}
+}
+
+// partOf adds up what the routes' waits for one dependency are beyond the usual.
+func (d *diagnosis) partOf(name string, of func(partFigures) float64) (sum float64) {
+	for i := range d.routes {
+		for _, p := range d.routes[i].parts {
+			if p.name == name {
+				sum += of(p)
+			}
+		}
+	}
+	return sum
+}
+
+// stuckIn is how many of the requests that do not end are in calls, when there is
+// but one dependency that they can be in: no sample names it.
+func (d *diagnosis) stuckIn(name string) float64 {
+	in, _ := d.sites(Call)
+	if in == 0 || d.stuck == 0 {
+		return 0
+	}
+	slowest, most := "", -1.0
+	for i := range d.now.Dependencies {
+		dep := &d.now.Dependencies[i]
+		was := d.usualDependency(dep.Name)
+		fewer := 0.0 // those that used to be called and are not answered any more
+		if was != nil && d.past > 0 {
+			fewer = max0(was.Calls)/d.past - max0(dep.Calls)/d.seconds
+		}
+		if fewer > most {
+			slowest, most = dep.Name, fewer
+		}
+	}
+	if slowest != name {
+		return 0
+	}
+	return min(in, d.stuck)
+}
+
+func (d *diagnosis) usualDependency(name string) *Dependency {
+	if d.past == 0 {
+		return nil
+	}
+	for i := range d.usual.Dependencies {
+		if w := &d.usual.Dependencies[i]; w.Name == name && w.Calls > 0 {
+			return w
+		}
+	}
+	return nil
+}
+
+// failing reports whether a dependency's errors are above usual, and their share.
+func failing(dep, was *Dependency) (errors float64, yes bool) {
+	if !(dep.Calls > 0) {
+		return 0, false
+	}
+	errors = share(max0(dep.Errors), dep.Calls)
+	usual := 0.0
+	if was != nil {
+		usual = share(max0(was.Errors), was.Calls)
+	}
+	return errors, dep.Errors >= failures && errors >= failingShare && errors >= 3*usual
+}
+
+// repeats reports whether a dependency's calls multiply because they fail, and by what.
+func (d *diagnosis) repeats(dep, was *Dependency) (times float64, yes bool) {
+	errors, bad := failing(dep, was)
+	first := dep.Calls - max0(dep.Retries)
+	if first > 0 && max0(dep.Retries) >= failures {
+		times = dep.Calls / first
+	}
+	if was != nil && d.rate > 0 && d.usualRate > 0 {
+		times = max(times, (dep.Calls/d.seconds/d.rate)/(max0(was.Calls)/d.past/d.usualRate))
+	}
+	return times, bad && errors > 0 && times >= callsMore
+}
+
+func (d *diagnosis) callsFailing(dep, was *Dependency, part float64) bool {
+	errors, bad := failing(dep, was)
+	if times, storm := d.repeats(dep, was); storm {
+		return d.explain(part, true, d.stormFinding(dep, errors, times))
+	}
+	if !bad || errors < failingMostly {
+		return false
+	}
+	return d.explain(part, true, d.failingFinding(dep, was, errors))
+}
+
+func (d *diagnosis) stormFinding(dep *Dependency, errors, times float64) Finding {
+	return Finding{Cause: RetryStorm, Subject: dep.Name, Confidence: 0.85,
+		Summary: fmt.Sprintf("calls of %s fail (%s) and are repeated: %s times the usual number for each request", dep.Name, pct(errors), num(times)),
+		Proof: []Proof{
+			{"observe_http_client_retries_total", max0(dep.Retries), failures, fmt.Sprintf("of %.0f calls are repeats; calls per request are %s times the usual", dep.Calls, num(times))},
+			{d.durationMetric(dep), errors, failingShare, "share of calls that fail"},
+		}}
+}
+
+func (d *diagnosis) failingFinding(dep, was *Dependency, errors float64) Finding {
+	usual := 0.0
+	if was != nil {
+		usual = share(max0(was.Errors), was.Calls)
+	}
+	return Finding{Cause: DependencyFailing, Subject: dep.Name, Confidence: 0.9,
+		Summary: fmt.Sprintf("%s of the calls of %s fail (usually %s)", pct(errors), dep.Name, pct(usual)),
+		Proof:   []Proof{{d.durationMetric(dep), errors, max(failingShare, 3*usual), fmt.Sprintf("share of %.0f calls that fail", dep.Calls)}}}
+}
+
+func (d *diagnosis) durationMetric(dep *Dependency) string {
+	switch dep.Kind {
+	case "http":
+		return "http_client_request_duration_seconds"
+	case "db":
+		return "db_client_operation_duration_seconds"
+	case "rpc":
+		return "rpc_client_call_duration_seconds"
+	case "messaging":
+		return "messaging_client_operation_duration_seconds"
+	}
+	return "observe_dependency_duration_seconds"
+}
+
+// cacheCollapsed blames a cache whose misses are what the dependency gets more of.
+func (d *diagnosis) cacheCollapsed(dep *Dependency, part float64) bool {
+	for i := range d.now.Caches {
+		c := &d.now.Caches[i]
+		ratio, usual, ok := d.hitRatio(c)
+		if !ok || usual-ratio < 0.2 {
+			continue
+		}
+		return d.explain(part, true, Finding{Cause: CacheCollapse, Subject: c.Cache, Confidence: 0.85,
+			Summary:  fmt.Sprintf("cache %s hits for %s of the look-ups (usually %s), and the rest goes to %s", c.Cache, pct(ratio), pct(usual), dep.Name),
+			Proof:    []Proof{{"observe_cache_requests_total", ratio, usual - 0.2, fmt.Sprintf("hit ratio of %.0f look-ups; %.0f loads began while the same key was being loaded", c.Hits+c.Misses, max0(c.Stampedes))}},
+			Symptoms: []string{"load of " + dep.Name}})
+	}
+	return false
+}
+
+// hitRatio compares a cache with its usual self; both need enough look-ups.
+func (d *diagnosis) hitRatio(c *Cache) (ratio, usual float64, ok bool) {
+	const enough = 20
+	n := max0(c.Hits) + max0(c.Misses)
+	for i := range d.usual.Caches {
+		if w := &d.usual.Caches[i]; w.Cache == c.Cache && d.past > 0 {
+			if m := max0(w.Hits) + max0(w.Misses); n >= enough && m >= enough {
+				return max0(c.Hits) / n, max0(w.Hits) / m, true
+			}
+		}
+	}
+	return 0, 0, false
+}
+
+// callsLooped blames a route that makes many calls where it made few.
+func (d *diagnosis) callsLooped(dep *Dependency, more float64) bool {
+	var worst *routeFigures
+	var part partFigures
+	for i := range d.routes {
+		r := &d.routes[i]
+		for _, p := range r.parts {
+			if p.name != dep.Name {
+				continue
+			}
+			repeated := share(max0(r.Repeated), r.Requests) >= 0.1
+			took := p.more
+			if r.was == nil && repeated {
+				took = p.slower // all of it: nothing is known of before
+			}
+			if (p.calls >= loopCalls && p.calls >= 2*p.before && r.was != nil || repeated) && took > 0 && (worst == nil || took > part.more) {
+				worst, part = r, p
+				part.more = took
+			}
+		}
+	}
+	if worst == nil {
+		return false
+	}
+	what := "calls of " + dep.Name
+	if dep.Kind == "db" {
+		what = "queries"
+		if worst.Query != "" {
+			what = "queries (" + worst.Query + ")"
+		}
+	}
+	return d.explain(max(part.more, more), true, Finding{Cause: RepeatedQueries, Subject: worst.Route.Route, Confidence: 0.9,
+		Summary: fmt.Sprintf("a request of %s makes %s %s (usually %s)", worst.Route.Route, num(part.calls), what, num(part.before)),
+		Proof:   []Proof{{d.durationMetric(dep), part.calls, max(loopCalls, 2*part.before), "calls for each request"}}})
+}
+
+// connectionsChurn blames new connections.
+func (d *diagnosis) connectionsChurn(dep, was *Dependency, slower float64) bool {
+	fresh, usual, connecting := share(max0(dep.Connections), dep.Calls), 0.0, max0(dep.Connecting)/d.seconds
+	if was != nil {
+		usual = share(max0(was.Connections), was.Calls)
+		connecting = max(connecting-max0(was.Connecting)/d.past, 0)
+	}
+	if fresh < 0.3 || fresh < 3*usual || dep.Connections < failures {
+		return false
+	}
+	// What connecting does not show, the first round trips on a cold connection, is in
+	// the rest of a call that has little else; of a call that is mostly waiting for
+	// the answer it is not.
+	if connecting < 0.25*slower {
+		return false
+	}
+	return d.explain(slower, true, Finding{Cause: ConnectionChurn, Subject: dep.Name, Confidence: 0.85,
+		Summary: fmt.Sprintf("%s of the calls of %s open a connection (usually %s)", pct(fresh), dep.Name, pct(usual)),
+		Proof: []Proof{{"observe_http_client_connection_uses_total", fresh, max(0.3, 3*usual), "share of calls on a new connection"},
+			{"observe_http_client_phase_duration_seconds", connecting, 0.25 * slower, "goroutine-seconds per second of connecting, beyond the usual"}}})
+}
+
+// callsSlow blames the dependency, one of its statements, or the one route whose
+// calls alone are slow.
+func (d *diagnosis) callsSlow(dep, was *Dependency, slower float64) bool {
+	if dep.Kind == "db" {
+		return d.databaseSlow(dep.Name, slower, nil, "")
+	}
+	// Who of those who use it is slower?
+	users, hit, worst, most := 0.0, 0.0, "", 0.0
+	for i := range d.now.Routes {
+		r := &d.now.Routes[i]
+		for _, p := range r.Parts {
+			if p.Name == dep.Name {
+				users += max0(p.Calls)
+			}
+		}
+	}
+	for i := range d.routes {
+		for _, p := range d.routes[i].parts {
+			if p.name == dep.Name && p.slower > 0 {
+				hit += p.calls * d.routes[i].Requests
+				if p.slower > most {
+					worst, most = d.routes[i].Route.Route, p.slower
+				}
+			}
+		}
+	}
+	mean, usual := share1(dep.Seconds, dep.Calls), math.NaN()
+	if was != nil {
+		usual = share1(was.Seconds, was.Calls)
+	}
+	proof := []Proof{{d.durationMetric(dep), mean, usual, fmt.Sprintf("mean of %.0f calls of %s is %s (usually %s), p99 %s", dep.Calls, dep.Name, dur(mean), dur(usual), dur(max0(dep.P99)))}}
+	if was != nil && users > 0 && hit < 0.34*users && d.stuck == 0 {
+		return d.explain(slower, false, Finding{Cause: SlowRoute, Subject: worst, Confidence: 0.7,
+			Summary: fmt.Sprintf("calls of %s are slow for %s alone; the other routes that use it are as fast as ever", dep.Name, worst), Proof: proof})
+	}
+	return d.explain(slower, false, Finding{Cause: DependencySlow, Subject: dep.Name, Confidence: 0.9,
+		Summary: fmt.Sprintf("%s takes %s to answer (usually %s)", dep.Name, dur(mean), dur(usual)), Proof: proof})
+}
+
+// share1 is a mean, 0 of nothing.
+func share1(sum, n float64) float64 {
+	if !(n > 0) {
+		return 0
+	}
+	return max0(sum) / n
+}
+
+// slowDatabase reports whether operations of a database take twice their usual time.
+func (d *diagnosis) slowDatabase(name string) bool {
+	was := d.usualDependency(name)
+	for i := range d.now.Dependencies {
+		dep := &d.now.Dependencies[i]
+		if dep.Name == name && was != nil && dep.Calls >= minRequests {
+			mean, usual := share1(dep.Seconds, dep.Calls)-3*d.delay, share1(was.Seconds, was.Calls)
+			return mean >= 2*usual && mean-usual >= slowerMin
+		}
+	}
+	return false
+}
+
+// databaseSlow blames the one statement that is slower, if it is one among others,
+// else the database.
+func (d *diagnosis) databaseSlow(name string, part float64, proof []Proof, symptom string) bool {
+	type slowed struct {
+		*Query
+		mean, usual, more float64
+	}
+	var worst slowed
+	known, slow, total := 0, 0, 0.0
+	for i := range d.now.Queries {
+		q := &d.now.Queries[i]
+		if q.Pool != name || q.Calls < minRequests || d.past == 0 {
+			continue
+		}
+		for k := range d.usual.Queries {
+			w := &d.usual.Queries[k]
+			if w.Pool != q.Pool || w.Summary != q.Summary || w.Calls < minRequests {
+				continue
+			}
+			known++
+			s := slowed{Query: q, mean: share1(q.Seconds, q.Calls), usual: share1(w.Seconds, w.Calls)}
+			longer := s.mean - s.usual - 3*d.delay
+			if longer <= 0 || s.mean < slowerBy*s.usual || longer < slowerMin/2 {
+				continue
+			}
+			slow++
+			s.more = q.Calls / d.seconds * longer
+			total += s.more
+			if s.more > worst.more {
+				worst = s
+			}
+		}
+	}
+	var symptoms []string
+	if symptom != "" {
+		symptoms = []string{symptom}
+	}
+	if worst.Query != nil && known > 1 && worst.more >= 0.8*total && slow <= (known+1)/2 {
+		return d.explain(part, false, Finding{Cause: SlowQuery, Subject: worst.Summary, Confidence: 0.85, Symptoms: symptoms,
+			Summary: fmt.Sprintf("%s takes %s (usually %s) on %s; the other statements are as fast as ever", worst.Summary, dur(worst.mean), dur(worst.usual), name),
+			Proof:   append([]Proof{{"db_client_operation_duration_seconds", worst.mean, worst.usual, fmt.Sprintf("mean of %.0f executions; %d of %d other statements are slower", worst.Calls, slow-1, known-1)}}, proof...)})
+	}
+	mean, usual := 0.0, math.NaN()
+	for i := range d.now.Dependencies {
+		if dep := &d.now.Dependencies[i]; dep.Name == name {
+			mean = share1(dep.Seconds, dep.Calls)
+		}
+	}
+	if was := d.usualDependency(name); was != nil {
+		usual = share1(was.Seconds, was.Calls)
+	}
+	return d.explain(part, false, Finding{Cause: DatabaseSlow, Subject: name, Confidence: 0.9, Symptoms: symptoms,
+		Summary: fmt.Sprintf("operations of %s take %s (usually %s)", name, dur(mean), dur(usual)),
+		Proof:   append([]Proof{{"db_client_operation_duration_seconds", mean, usual, fmt.Sprintf("mean of all operations; %d of %d statements are slower", slow, known)}}, proof...)})
+}

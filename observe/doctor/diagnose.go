@@ -1,0 +1,207 @@
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Diagnose says what is wrong. It is a pure function and safe for concurrent use;
+// it does not keep the evidence.
+func Diagnose(e Evidence) Report {
+	r := Report{Time: e.Now.Time, Interval: e.Now.Interval}
+	switch {
+	case e.Now.Interval < minInterval:
+		r.Verdict, r.Reason = Unknown, fmt.Sprintf("the interval of %v is too short: figures need %v at least", e.Now.Interval, minInterval)
+		return r
+	case e.Now.Interval > maxInterval:
+		r.Verdict, r.Reason = Unknown, fmt.Sprintf("the interval of %v is too long: what happened in an hour of it is lost in the mean", e.Now.Interval)
+		return r
+	}
+	d := &diagnosis{figures: newFigures(&e)}
+	if d.slow() {
+		d.left = d.harm
+		d.machine()
+		d.collector()
+		d.processors()
+		d.locks()
+		d.pools()
+		d.calls()
+		d.own()
+	}
+	d.failures()
+	d.queues()
+	d.growth()
+	d.losses()
+	d.finish(&r)
+	return r
+}
+
+// diagnosis is one on its way.
+type diagnosis struct {
+	*figures
+	left     float64 // of the harm, unexplained
+	findings []Finding
+	symptoms []symptom
+	wants    []SiteKind
+}
+
+// symptom is a signal that another cause explains.
+type symptom struct {
+	cause   Cause
+	subject string
+	part    float64
+}
+
+// explain gives a part of the harm, in goroutine-seconds per second, to a cause,
+// as far as some is left. Less than what is worth telling is kept as a symptom of
+// what took the rest.
+func (d *diagnosis) explain(part float64, waste bool, f Finding) bool {
+	part = max0(part)
+	if math.IsNaN(part) || part < worth*d.harm {
+		return false
+	}
+	if got := min(part, d.left); got < worth*d.harm {
+		d.symptoms = append(d.symptoms, symptom{f.Cause, f.Subject, part})
+		return false
+	} else {
+		part = got
+	}
+	f.Share = share(part, d.load)
+	f.Level = d.level(part, waste)
+	f.Proof = append([]Proof{d.slower(part)}, f.Proof...)
+	d.left -= part
+	d.add(f)
+	return true
+}
+
+// slower is the proof that there is harm.
+func (d *diagnosis) slower(part float64) Proof {
+	text := fmt.Sprintf("requests spend %s goroutine-seconds per second, %s beyond their usual; this explains %s", num(d.load), num(d.harm), num(part))
+	if d.past == 0 {
+		text = fmt.Sprintf("slow requests spend %s of %s goroutine-seconds per second; this explains %s (nothing is known of the time before)", num(d.harm), num(d.load), num(part))
+	}
+	return Proof{"http_server_request_duration_seconds", d.harm, worth * d.usualLoad, text}
+}
+
+func (d *diagnosis) add(f Finding) {
+	i := illness(f.Cause)
+	if f.Remedy == "" {
+		f.Remedy = i.Remedy
+	}
+	if f.Next == "" {
+		f.Next = strings.ReplaceAll(i.Next, "%%", "%")
+		f.Next = strings.ReplaceAll(f.Next, "%s", f.Subject)
+	}
+	f.Share = min(max0(f.Share), 1)
+	if d.past == 0 && f.Confidence > 0.7 {
+		f.Confidence = 0.7
+	}
+	d.findings = append(d.findings, f)
+}
+
+// want asks for a profile, once.
+func (d *diagnosis) want(k SiteKind) {
+	if !slices.Contains(d.wants, k) {
+		d.wants = append(d.wants, k)
+	}
+}
+
+// finish ranks the findings, gives them the symptoms they explain, and decides.
+func (d *diagnosis) finish(r *Report) {
+	rank := func(l Level) int {
+		switch l {
+		case Page:
+			return 0
+		case Ticket:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(d.findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(rank(a.Level), rank(b.Level)), cmp.Compare(b.Share, a.Share), cmp.Compare(b.Confidence, a.Confidence),
+			strings.Compare(string(a.Cause), string(b.Cause)), strings.Compare(a.Subject, b.Subject))
+	})
+	if len(d.findings) > 0 {
+		for _, s := range d.symptoms {
+			text := strings.ToLower(illness(s.cause).Title[:1]) + illness(s.cause).Title[1:]
+			if s.subject != "" {
+				text += " (" + s.subject + ")"
+			}
+			d.findings[0].Symptoms = append(d.findings[0].Symptoms, text)
+		}
+	}
+	r.Findings, r.Wants, r.Split = d.findings, d.wants, d.split()
+	r.Verdict = Healthy
+	for _, f := range r.Findings {
+		if f.Level != Info {
+			r.Verdict = Sick
+		}
+	}
+	if r.Verdict == Sick {
+		return
+	}
+	switch {
+	case d.slow() && d.left >= (1-worth)*d.harm && !d.young:
+		r.Verdict, r.Reason = Unknown, fmt.Sprintf("requests spend %s goroutine-seconds per second, %s beyond their usual, and no signal explains it", num(d.load), num(d.harm))
+	case d.requests() < 4*minRequests && d.jobs() == 0:
+		r.Verdict, r.Reason = Unknown, fmt.Sprintf("too little traffic: %.0f requests in %v", d.requests(), r.Interval)
+	}
+}
+
+func (d *diagnosis) requests() float64 { return d.rate * d.seconds }
+
+func (d *diagnosis) jobs() (runs float64) {
+	for _, j := range d.now.Jobs {
+		runs += max0(j.Runs)
+	}
+	return runs
+}
+
+// share is part of whole, 0 where there is no whole.
+func share(part, whole float64) float64 {
+	if !(whole > 0) {
+		return 0
+	}
+	return min(max(part/whole, 0), 1)
+}
+
+// num prints a figure for a person: two significant digits are what it is worth.
+func num(v float64) string {
+	switch a := math.Abs(v); {
+	case math.IsNaN(v):
+		return "unknown"
+	case a >= 9.95:
+		return fmt.Sprintf("%.0f", v)
+	case a >= 0.995:
+		return fmt.Sprintf("%.1f", v)
+	case a == 0:
+		return "0"
+	case a >= 0.0995:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
+}
+
+// dur prints seconds.
+func dur(v float64) string {
+	switch a := math.Abs(v); {
+	case math.IsNaN(v):
+		return "unknown"
+	case a >= 0.9995:
+		return fmt.Sprintf("%.3g s", v)
+	case a >= 0.9995e-3:
+		return fmt.Sprintf("%.3g ms", v*1e3)
+	}
+	return fmt.Sprintf("%.3g µs", v*1e6)
+}
+
+// pct prints a share.
+func pct(v float64) string {
+	if v > 0 && v < 0.0095 {
+		return fmt.Sprintf("%.2g %%", 100*v)
+	}
+	return fmt.Sprintf("%.0f %%", 100*v)
+}

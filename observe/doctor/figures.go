@@ -1,0 +1,331 @@
+package doctor
+
+import (
+	"math"
+	"time"
+)
+
+const (
+	// Below a second a mean rests on nothing; beyond an hour it hides everything.
+	minInterval = time.Second
+	maxInterval = time.Hour
+	// The mean of fewer requests says more of them than of the route.
+	minRequests = 5
+	// What hurts: requests of a route that take half as long again, and a
+	// millisecond longer. Less is weather.
+	slowerBy  = 1.3
+	slowerMin = 0.001
+	// Whom to wake: requests that take twice their usual time and 20 ms more, which
+	// people and timeouts begin to notice.
+	pageBy  = 2.0
+	pageMin = 0.020
+	// Slow by any measure, where no usual time is known: responses beyond 0.1 s are
+	// felt, beyond 1 s interrupt (Nielsen, Usability Engineering, 1993, ch. 5).
+	slowMean = 0.25
+	slowP99  = 1.0
+	// What a cause must explain of the harm to be told.
+	worth = 0.2
+	// A process as young as this has cold caches and connections.
+	warmUp = 30 * time.Second
+)
+
+// figures is evidence in rates, with unknown numbers told apart.
+type figures struct {
+	now, usual *Window
+	seconds    float64 // of the interval
+	past       float64 // seconds of the usual window; 0: nothing is known
+	young      bool
+
+	rt, was Runtime // unknown numbers are NaN
+	routes  []routeFigures
+
+	rate, usualRate float64 // requests per second
+	load            float64 // goroutine-seconds per second in requests: the users' time
+	usualLoad       float64 // what the same requests would take in their usual time
+	harm            float64 // goroutine-seconds per second beyond the usual
+	stuck           float64 // of that, in requests that do not end
+	self            float64 // of that, in the routes themselves
+	page            bool    // it is worth waking somebody
+	delay           float64 // seconds by which one wake-up is later than usual
+	ready           float64 // of the harm, the wait for processors at most
+}
+
+// routeFigures is one route, compared with its usual self.
+type routeFigures struct {
+	*Route
+	was    *Route // nil: not known
+	rate   float64
+	mean   float64 // seconds a request
+	before float64 // usual mean; NaN: not known
+	harm   float64 // goroutine-seconds per second beyond the usual, 0 while it is not slower
+	self   float64 // of harm, not waited for parts
+	parts  []partFigures
+}
+
+// partFigures is what one part of a route took beyond the usual, in
+// goroutine-seconds per second.
+type partFigures struct {
+	name   string
+	slower float64 // because each call took longer
+	more   float64 // because there were more calls
+	calls  float64 // a request
+	before float64 // usual calls a request
+}
+
+func newFigures(e *Evidence) *figures {
+	f := &figures{now: &e.Now, usual: &e.Usual, seconds: e.Now.Interval.Seconds(), past: max(e.Usual.Interval.Seconds(), 0), young: e.Running > 0 && e.Running < warmUp}
+	f.rt, f.was = known(e.Now.Runtime), known(e.Usual.Runtime)
+	if f.past == 0 {
+		f.was = known(Runtime{})
+	}
+	f.delay = max(over(max0(f.rt.SchedMean), f.was.SchedMean), over(max0(f.rt.WakeupP50), f.was.WakeupP50))
+	f.compareRoutes()
+	f.findStuck()
+	f.findReady()
+	return f
+}
+
+func (f *figures) compareRoutes() {
+	var usual map[string]*Route
+	if f.past > 0 {
+		usual = make(map[string]*Route, len(f.usual.Routes))
+		for i := range f.usual.Routes {
+			usual[f.usual.Routes[i].Route] = &f.usual.Routes[i]
+			f.usualRate += max0(f.usual.Routes[i].Requests) / f.past
+		}
+	}
+	for i := range f.now.Routes {
+		r := &f.now.Routes[i]
+		n := max0(r.Requests)
+		f.rate += n / f.seconds
+		if n == 0 {
+			continue
+		}
+		c := routeFigures{Route: r, was: usual[r.Route], rate: n / f.seconds, mean: max0(r.Seconds) / n, before: math.NaN()}
+		f.load += c.rate * c.mean
+		if c.was != nil && c.was.Requests >= minRequests {
+			c.before = max0(c.was.Seconds) / c.was.Requests
+			f.usualLoad += c.rate * c.before
+		} else {
+			c.was = nil
+			f.usualLoad += c.rate * c.mean
+		}
+		f.compare(&c, n)
+		f.harm += c.harm
+		f.self += c.self
+		if len(f.routes) < maxRoutes {
+			f.routes = append(f.routes, c)
+		}
+	}
+}
+
+// maxRoutes bounds the work; those that come after it in the list count in the
+// sums alone.
+const maxRoutes = 1000
+
+// compare finds by how much a route is slower than usual, and where.
+func (f *figures) compare(c *routeFigures, n float64) {
+	switch {
+	case n < minRequests:
+		return
+	case c.was != nil:
+		if c.mean < slowerBy*c.before || c.mean-c.before < slowerMin {
+			return
+		}
+		c.harm = c.rate * (c.mean - c.before)
+		f.page = f.page || c.mean >= pageBy*c.before && c.mean-c.before >= pageMin
+	case f.past > 0 && !(max0(c.P99) >= slowP99):
+		return // new since, and not slow by any measure
+	case c.mean < slowMean && !(max0(c.P99) >= slowP99):
+		return
+	default:
+		c.harm = c.rate * c.mean
+	}
+	waited, sum := f.waitedMore(c, n), 0.0
+	for _, p := range c.Parts {
+		pf := f.comparePart(c, &p, n)
+		sum += max(pf.slower+pf.more, 0)
+		c.parts = append(c.parts, pf)
+	}
+	if sum > waited && sum > 0 { // they ran beside each other
+		for i := range c.parts {
+			c.parts[i].slower *= waited / sum
+			c.parts[i].more *= waited / sum
+		}
+	}
+	c.self = max(c.harm-waited, 0)
+}
+
+// waitedMore is how much of a route's harm lies in its parts.
+func (f *figures) waitedMore(c *routeFigures, n float64) float64 {
+	more := max0(c.Waited) / n
+	if c.was != nil {
+		more -= max0(c.was.Waited) / c.was.Requests
+	}
+	return min(max(more, 0)*c.rate, c.harm)
+}
+
+func (f *figures) comparePart(c *routeFigures, p *Part, n float64) partFigures {
+	pf := partFigures{name: p.Name, calls: max0(p.Calls) / n}
+	if pf.calls == 0 {
+		return pf
+	}
+	mean := max0(p.Seconds) / p.Calls
+	usual := 0.0
+	if c.was != nil {
+		for i := range c.was.Parts {
+			if w := &c.was.Parts[i]; w.Name == p.Name && w.Calls > 0 {
+				pf.before, usual = w.Calls/c.was.Requests, max0(w.Seconds)/w.Calls
+			}
+		}
+	}
+	// A call wakes the goroutine that made it and those that read its connection.
+	const wakes = 3
+	longer := max(mean-usual-wakes*f.delay, 0)
+	switch {
+	case c.was == nil:
+		pf.slower = c.rate * pf.calls * longer
+	case pf.before == 0: // it did not use to make such calls
+		pf.more = c.rate * pf.calls * mean
+	default:
+		pf.slower = c.rate * min(pf.calls, pf.before) * longer
+		pf.more = c.rate * max(pf.calls-pf.before, 0) * mean
+	}
+	return pf
+}
+
+// findStuck counts requests that began and do not end: no mean shows them.
+func (f *figures) findStuck() {
+	inFlight := max0(f.now.InFlight)
+	beyond := inFlight - f.load
+	if f.past > 0 {
+		load := 0.0
+		for i := range f.usual.Routes {
+			load += max0(f.usual.Routes[i].Seconds) / f.past
+		}
+		beyond -= max(max0(f.usual.InFlight)-load, 0)
+	}
+	// Requests that end evenly are in flight for as long as they take: a third of
+	// them is the noise of a mean of samples.
+	const least = 5
+	if f.past > 0 && beyond >= least && beyond > f.load/3 {
+		f.stuck = beyond
+		f.harm += beyond
+		f.page = true
+	}
+	f.load = max(f.load, inFlight)
+}
+
+// findReady estimates how much of the harm is waiting for a processor: the runtime
+// counts all goroutines, so no more than the requests' own wake-ups can have had.
+func (f *figures) findReady() {
+	calls := 0.0
+	for i := range f.now.Routes {
+		for _, p := range f.now.Routes[i].Parts {
+			calls += max0(p.Calls) / f.seconds
+		}
+	}
+	// One to read the request and one to be preempted or to log; three a call; and
+	// one for each time slice of 10 ms (forcePreemptNS in runtime/proc.go).
+	wakes := 2*f.rate + 3*calls + 100*max0(f.rt.CPU)
+	f.ready = max0(min(wakes*f.delay, over(f.rt.SchedWait, f.was.SchedWait)))
+	if math.IsNaN(f.rt.SchedWait) {
+		f.ready = wakes * f.delay
+	}
+}
+
+// slow reports whether requests are slower to a degree that anybody feels.
+func (f *figures) slow() bool {
+	return f.harm >= worth*f.usualLoad && f.harm > 0 && f.harm >= slowerMin*f.rate
+}
+
+// level is that of a cause that explains a part of the harm. Waste is what no
+// program wants, whatever is usual for it.
+func (f *figures) level(part float64, waste bool) Level {
+	switch {
+	case f.young:
+		return Info
+	case f.past == 0 && !waste:
+		return Ticket
+	case (f.page || f.past == 0) && part >= worth*f.harm:
+		return Page
+	}
+	return Ticket
+}
+
+// capacity is the cores that the process may use.
+func (f *figures) capacity() float64 {
+	c := f.rt.Processors
+	for _, limit := range []float64{f.rt.CPUs, f.rt.CPULimit} {
+		if limit > 0 && !(limit > c) {
+			c = limit
+		}
+	}
+	return c
+}
+
+// surge is the requests now for each of usual; 1 when that is not known.
+func (f *figures) surge() float64 {
+	if f.usualRate <= 0 {
+		return 1
+	}
+	return f.rate / f.usualRate
+}
+
+// sites returns the weight of a kind of sites, and the heaviest.
+func (f *figures) sites(kinds ...SiteKind) (weight float64, top Site) {
+	for _, s := range f.now.Sites {
+		for _, k := range kinds {
+			if s.Kind == k {
+				weight += max0(s.Weight)
+				if max0(s.Weight) > max0(top.Weight) || top.Kind == "" {
+					top = s
+				}
+			}
+		}
+	}
+	return weight, top
+}
+
+// sampled reports whether goroutines were sampled.
+func (f *figures) sampled() bool {
+	for _, s := range f.now.Sites {
+		switch s.Kind {
+		case OnCPU, Allocates, Timers, Scheduler:
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// max0 is v, or 0 when it is negative or no number that can be reckoned with.
+func max0(v float64) float64 {
+	if !(v > 0) || v > 1e15 {
+		return 0
+	}
+	return v
+}
+
+// over is by how much v is above usual, which counts as 0 where it is not known.
+func over(v, usual float64) float64 {
+	if math.IsNaN(v) {
+		return math.NaN()
+	}
+	return max(v-max0(usual), 0)
+}
+
+// known makes NaN of what cannot be.
+func known(r Runtime) Runtime {
+	for _, p := range []*float64{
+		&r.Processors, &r.CPUs, &r.CPULimit, &r.CPU, &r.SchedWait, &r.SchedMean, &r.SchedP99, &r.WakeupP50, &r.WakeupP99, &r.MutexWait,
+		&r.GCShare, &r.GCAssist, &r.GCPerSecond, &r.ForcedGC, &r.PauseShare, &r.AllocatedBytes, &r.Throttled, &r.ThrottledShare, &r.RunDelay,
+		&r.HostBusy, &r.HostOwn, &r.Steal, &r.CPUPressure, &r.IOPressure, &r.MemoryFree, &r.HeapLive, &r.HeapBefore, &r.HeapRoom,
+		&r.Goroutines, &r.GoroutinesBefore, &r.Created, &r.NotInGo, &r.Threads, &r.Descriptors, &r.DescriptorsBefore, &r.DescriptorMax,
+	} {
+		if *p < 0 || *p > 1e15 {
+			*p = math.NaN()
+		}
+	}
+	return r
+}

@@ -1,0 +1,249 @@
+package doctor
+
+import (
+	"fmt"
+	"math"
+)
+
+const (
+	// The kernel enforces a quota by periods of 100 ms: one in ten that ran out is
+	// felt by every request that is longer than a second, half a second a minute by
+	// any.
+	throttledPeriods = 0.10
+	throttledSeconds = 0.05
+	// Of all processors: what others took more than they usually do.
+	othersMore = 0.15
+	busyHost   = 0.85
+	// From here on a queue grows faster than its load (M/M/c, two processors: the wait is as
+	// long as the work at 0.7).
+	busyProcessors = 0.70
+	// Of the collector: GOGC=100 costs a few per cent, a quarter is what it takes at most without assists
+	// (gcBackgroundUtilization in runtime/mgcpacer.go).
+	gcShare = 0.12
+	// A repeated stop of all goroutines.
+	pauseShare = 0.03
+	// For whom the CPU goes up, he is the one.
+	burnerShare = 0.5
+)
+
+// starved reports whether waiting for processors explains enough of the harm.
+func (d *diagnosis) starved() bool { return d.ready >= worth*d.harm }
+
+// machine names what takes the processors away from outside.
+func (d *diagnosis) machine() {
+	rt, was := &d.rt, &d.was
+	throttled := over(rt.Throttled, was.Throttled)
+	periods := over(rt.ThrottledShare, was.ThrottledShare)
+	if throttled >= throttledSeconds && periods >= throttledPeriods {
+		part := max(d.ready, min(d.harm, throttled*max(d.load, 1)))
+		proof := []Proof{
+			{"observe_container_cpu_throttled_seconds_total", throttled, throttledSeconds, fmt.Sprintf("the cgroup's threads were stopped for %s seconds per second, in %s of the periods", num(throttled), pct(periods))},
+			d.readyProof(),
+		}
+		use := share(max0(rt.CPU), max0(rt.CPULimit))
+		if rt.Processors >= 1.5*math.Ceil(max0(rt.CPULimit)) && rt.CPULimit > 0 && use < 0.8 {
+			d.explain(part, true, Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.8,
+				Summary: fmt.Sprintf("GOMAXPROCS is %.0f on a quota of %s cores: bursts spend it early and everything stops until the next period", rt.Processors, num(rt.CPULimit)),
+				Proof:   proof})
+			return
+		}
+		d.explain(part, true, Finding{Cause: CPUThrottled, Confidence: 0.95,
+			Summary: fmt.Sprintf("the container's CPU quota of %s cores is used up and the kernel stops the process", num(rt.CPULimit)), Proof: proof})
+		return
+	}
+	if !d.starved() {
+		return
+	}
+	capacity := d.capacity()
+	used := rt.CPU / capacity
+	if idle := min(nonzero(rt.CPUs), nonzero(rt.CPULimit)) - rt.Processors; used >= 0.85 && idle >= 0.9 && !(rt.HostBusy > busyHost) {
+		d.explain(d.ready, true, Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
+			Summary: fmt.Sprintf("GOMAXPROCS is %.0f and all of it is busy, while %s more cores could be used", rt.Processors, num(idle)),
+			Proof:   []Proof{{"go_processor_limit", rt.Processors, rt.Processors + idle, "processors that Go code may use, of " + num(rt.Processors+idle)}, d.readyProof()}})
+		return
+	}
+	others := max0(rt.HostBusy-rt.HostOwn) + max0(rt.Steal)
+	more := over(others, max0(was.HostBusy-was.HostOwn)+max0(was.Steal))
+	ownMore := over(rt.HostOwn, was.HostOwn)
+	busy := rt.HostBusy >= busyHost || rt.Steal >= othersMore
+	// What loads this service from the same host rises with the requests.
+	if busy && more >= othersMore && more > 1.5*max0(ownMore) && d.surge() < 1.4 {
+		d.explain(d.ready, true, Finding{Cause: NoisyNeighbour, Confidence: 0.8,
+			Summary: fmt.Sprintf("others use %s of the host's processors, %s more than usual, and this process waits for its own", pct(others), pct(more)),
+			Proof: []Proof{
+				{"system_cpu_time_seconds_total", others, othersMore, "share of the host's processors that others use; this process uses " + pct(max0(rt.HostOwn))},
+				{"observe_run_delay_seconds_total", max0(rt.RunDelay), math.NaN(), fmt.Sprintf("threads wait %s seconds per second for the kernel", num(max0(rt.RunDelay)))},
+				d.readyProof(),
+			}})
+	}
+}
+
+func nonzero(v float64) float64 {
+	if v > 0 {
+		return v
+	}
+	return math.Inf(1)
+}
+
+func (d *diagnosis) readyProof() Proof {
+	return Proof{"observe_schedule_wait_seconds_total", max0(d.rt.SchedWait), max0(d.was.SchedWait),
+		fmt.Sprintf("%s goroutines are ready and wait for a processor (usually %s); p99 %s, a sleeper wakes %s late (p99)",
+			num(max0(d.rt.SchedWait)), num(max0(d.was.SchedWait)), dur(max0(d.rt.SchedP99)), dur(max0(d.rt.WakeupP99)))}
+}
+
+// collector blames the garbage collector and others who stop the world.
+func (d *diagnosis) collector() {
+	rt, was := &d.rt, &d.was
+	gc := max0(over(rt.GCShare, was.GCShare))
+	forced := over(rt.ForcedGC, was.ForcedGC)
+	paused := max0(over(rt.PauseShare, was.PauseShare))
+	used := share(max0(rt.CPU), max0(rt.Processors))
+	part := max0(over(rt.GCAssist, was.GCAssist)) + d.ready + d.self
+	proof := []Proof{
+		{"observe_gc_cpu_seconds_total", max0(rt.GCShare), gcShare, fmt.Sprintf("the collector takes %s of the processors (usually %s) in %s cycles per second", pct(max0(rt.GCShare)), pct(max0(was.GCShare)), num(max0(rt.GCPerSecond)))},
+	}
+	cyclesUp := rt.GCPerSecond >= 2 && rt.GCPerSecond >= 3*max0(was.GCPerSecond)
+	switch {
+	case forced >= 1 && rt.ForcedGC >= 0.5*rt.GCPerSecond:
+		part = max(part, d.harm)
+		d.explain(part, true, Finding{Cause: GCForced, Confidence: 0.95,
+			Summary: fmt.Sprintf("somebody forces %s garbage collections per second", num(rt.ForcedGC)),
+			Proof:   append(proof, Proof{"observe_gc_forced_cycles_total", rt.ForcedGC, 1, "forced cycles per second"})})
+	case (rt.GCLimited || rt.HeapHeldDown && cyclesUp) && gc >= gcShare:
+		d.explain(part, true, Finding{Cause: GCMemoryLimit, Confidence: 0.95,
+			Summary: fmt.Sprintf("the live heap of %.0f MiB is at the memory limit: the collector runs %s times per second and frees little", max0(rt.HeapLive)/(1<<20), num(max0(rt.GCPerSecond))),
+			Proof: append(proof, Proof{"observe_memory_headroom_ratio", max0(rt.MemoryFree), math.NaN(), pct(max0(rt.MemoryFree)) + " of the limit is free; GOMEMLIMIT, not GOGC, sets the goal"},
+				Proof{"go_memory_allocated_bytes_total", max0(rt.AllocatedBytes), math.NaN(), fmt.Sprintf("%.0f MB are allocated per second", max0(rt.AllocatedBytes)/1e6)})})
+	case gc >= gcShare && gc >= 0.25*used:
+		alloc, top := d.sites(Allocates)
+		if alloc == 0 {
+			d.want(Allocates)
+		}
+		f := Finding{Cause: GCAllocation, Subject: top.Function, Confidence: 0.85,
+			Summary: fmt.Sprintf("%.0f MB are allocated per second, and collecting takes %s of the processors", max0(rt.AllocatedBytes)/1e6, pct(max0(rt.GCShare))),
+			Proof:   append(proof, Proof{"go_memory_allocated_bytes_total", max0(rt.AllocatedBytes), max0(was.AllocatedBytes), fmt.Sprintf("bytes allocated per second (usually %.0f MB)", max0(was.AllocatedBytes)/1e6)})}
+		if alloc > 0 {
+			f.Proof = append(f.Proof, Proof{"allocs profile", max0(top.Weight), math.NaN(), fmt.Sprintf("%s allocates %s of the bytes", top.Function, pct(share(max0(top.Weight), alloc)))})
+		}
+		d.explain(part, true, f)
+	case paused >= pauseShare:
+		d.explain(max(part, paused*d.load), true, Finding{Cause: StopTheWorld, Confidence: 0.8,
+			Summary: fmt.Sprintf("all goroutines are stopped for %s of the time", pct(max0(rt.PauseShare))),
+			Proof:   []Proof{{"observe_other_pause_duration_seconds", max0(rt.PauseShare), pauseShare, "share of the time that the world is stopped"}}})
+	}
+}
+
+// processors blames whoever uses the processors of this process.
+func (d *diagnosis) processors() {
+	rt := &d.rt
+	busy := rt.CPU/d.capacity() >= busyProcessors || rt.HostBusy >= busyHost
+	rise := max0(over(rt.CPU, d.was.CPU))
+	who, cores := d.burner()
+	part := d.ready
+	switch {
+	case d.starved() && busy:
+		part += min(d.self, rise) // and what it computes itself
+	case cores >= 0.3 && cores >= burnerShare*rise && d.self >= worth*d.harm:
+		part = min(d.self, cores) // it harms but its own requests
+	case d.starved():
+	default:
+		return
+	}
+	proof := []Proof{{"process_cpu_time_seconds_total", max0(rt.CPU), busyProcessors * d.capacity(),
+		fmt.Sprintf("%s of %s cores are used, %s more than usual", num(max0(rt.CPU)), num(d.capacity()), num(rise))}, d.readyProof()}
+	timers, _ := d.sites(Timers)
+	total, _ := d.sites(OnCPU, Timers, Scheduler)
+	switch {
+	case timers >= 0.25*total && timers > 0.2:
+		d.explain(part, true, Finding{Cause: TimerStorm, Confidence: 0.8,
+			Summary: fmt.Sprintf("the runtime's timers take %s of the CPU in use", pct(share(timers, total))),
+			Proof:   append(proof, Proof{"CPU profile", timers, 0.25 * total, "cores for timers"})})
+	case d.surge() >= 1.4 && d.perRequest() < 1.4:
+		d.explain(part, true, Finding{Cause: TrafficSurge, Confidence: 0.85,
+			Summary: fmt.Sprintf("%s requests per second arrive, %s times the usual, and the processors are full", num(d.rate), num(d.surge())),
+			Proof:   append(proof, Proof{"http_server_request_duration_seconds", d.rate, d.usualRate, "requests per second, against the usual"})})
+	case cores >= burnerShare*rise && cores >= 0.3*max0(rt.CPU) && cores > 0:
+		d.explain(part, true, Finding{Cause: CPUBurner, Subject: who, Confidence: 0.85,
+			Summary: fmt.Sprintf("%s computes on %s of the %s cores in use", who, num(cores), num(max0(rt.CPU))),
+			Proof:   append(proof, Proof{"observe_cpu_seconds_total", cores, burnerShare * rise, "cores beyond its usual, of " + num(rise) + " beyond the usual of all"})})
+	default:
+		if total == 0 {
+			d.want(OnCPU)
+		}
+		d.explain(part, true, Finding{Cause: CPUSaturated, Confidence: 0.7,
+			Summary: fmt.Sprintf("the processors are full: %s of %s cores in use, and no route or job has most of it", num(max0(rt.CPU)), num(d.capacity())), Proof: proof})
+	}
+}
+
+// perRequest is the CPU a request now for each second of CPU it usually took.
+func (d *diagnosis) perRequest() float64 {
+	if !(d.was.CPU > 0) || !(d.usualRate > 0) || !(d.rate > 0) {
+		return 1
+	}
+	return (max0(d.rt.CPU) / d.rate) / (d.was.CPU / d.usualRate)
+}
+
+// burner finds the route, job or function whose CPU use rose most.
+func (d *diagnosis) burner() (who string, cores float64) {
+	try := func(name string, now, usual float64) {
+		if more := max0(over(now, usual)); more > cores {
+			who, cores = name, more
+		}
+	}
+	// A profile taken for this diagnosis knows better than one of a minute ago.
+	routes, none := map[string]float64{}, map[string]float64{}
+	for _, s := range d.now.Sites {
+		switch {
+		case s.Kind != OnCPU:
+		case s.Route != "":
+			routes[s.Route] += max0(s.Weight)
+		default:
+			none[s.Function] += max0(s.Weight)
+		}
+	}
+	if len(routes)+len(none) > 0 {
+		for i := range d.now.Routes {
+			r := &d.now.Routes[i]
+			if now := routes[r.Route]; now > 0 {
+				try(r.Route, now, d.usualCPU(r.Route))
+			}
+		}
+		for _, j := range d.now.Jobs {
+			if now := routes[j.Job]; now > 0 {
+				try(j.Job, now, 0)
+			}
+		}
+		for _, s := range d.now.Sites { // in the list's order, not the map's
+			if s.Kind == OnCPU && s.Route == "" && s.Function != "" {
+				try(s.Function, none[s.Function], 0)
+			}
+		}
+		return who, cores
+	}
+	for i := range d.now.Routes {
+		r := &d.now.Routes[i]
+		try(r.Route, max0(r.CPU), d.usualCPU(r.Route))
+	}
+	for _, j := range d.now.Jobs {
+		usual := 0.0
+		for _, w := range d.usual.Jobs {
+			if w.Job == j.Job {
+				usual = max0(w.CPU)
+			}
+		}
+		try(j.Job, max0(j.CPU), usual)
+	}
+	return who, cores
+}
+
+func (d *diagnosis) usualCPU(route string) float64 {
+	if d.past == 0 {
+		return 0
+	}
+	for i := range d.usual.Routes {
+		if d.usual.Routes[i].Route == route {
+			return max0(d.usual.Routes[i].CPU)
+		}
+	}
+	return 0
+}

@@ -1,0 +1,228 @@
+package doctor
+
+import (
+	"fmt"
+	"math"
+)
+
+// locks blames sync.Mutex and sync.RWMutex. What the runtime counted is of waits
+// that ended; samples see those that do not.
+func (d *diagnosis) locks() {
+	sampled, top := d.sites(Lock, LockIO, LogLock)
+	wait := max(max0(over(d.rt.MutexWait, d.was.MutexWait)), sampled)
+	// Requests wait for locks in their own time; other goroutines' waits are not theirs.
+	part := min(wait, d.self+d.stuck)
+	if part < worth*d.harm {
+		return
+	}
+	io, held := d.sites(LockIO)
+	logs, logger := d.sites(LogLock)
+	f := Finding{Cause: LockContention, Subject: top.Function, Confidence: 0.7,
+		Proof: []Proof{{"observe_mutex_wait_seconds_total", wait, max0(d.was.MutexWait), fmt.Sprintf("%s goroutines wait for a lock at any moment (usually %s)", num(wait), num(max0(d.was.MutexWait)))}}}
+	who := "a lock"
+	switch {
+	case logs > 0 && logs >= 0.5*sampled:
+		f.Cause, f.Subject, f.Confidence = LoggingLock, logger.Function, 0.85
+	case io > 0:
+		f.Cause, f.Subject, f.Confidence = LockHeldIO, held.Function, 0.9
+	case sampled > 0 && d.holderRuns():
+		f.Confidence = 0.85
+	case !d.holderRuns():
+		f.Cause = LockHeldIO
+		f.Proof = append(f.Proof, Proof{"process_cpu_time_seconds_total", max0(d.rt.CPU), max0(d.was.CPU) + 0.5, fmt.Sprintf("only %s cores are in use (usually %s): the holder does not compute", num(max0(d.rt.CPU)), num(max0(d.was.CPU)))})
+	}
+	if sampled == 0 {
+		d.want(Lock)
+	} else {
+		who = "a lock in " + f.Subject
+		if detail := top.Detail; detail != "" {
+			f.Proof = append(f.Proof, Proof{"mutex profile", max0(top.Weight), math.NaN(), detail})
+		}
+	}
+	f.Summary = fmt.Sprintf("%s goroutines at a time wait for %s", num(wait), who)
+	if f.Cause == LockHeldIO {
+		f.Summary += ", whose holder waits for something itself"
+	}
+	d.explain(part, true, f)
+}
+
+// holderRuns reports whether CPU use rose by as much as a lock that is always held
+// by a running goroutine costs: one core, of which a busy host leaves half.
+func (d *diagnosis) holderRuns() bool {
+	return max0(over(d.rt.CPU, d.was.CPU)) >= 0.4*min(1, max0(d.capacity()))
+}
+
+// pools blames pools of database connections, unless the database itself is slow:
+// then waiting for a connection is its symptom.
+func (d *diagnosis) pools() {
+	sampled, _ := d.sites(PoolWait)
+	total := 0.0
+	for i := range d.now.Pools {
+		total += d.poolWait(&d.now.Pools[i])
+	}
+	for i := range d.now.Pools {
+		p := &d.now.Pools[i]
+		wait := d.poolWait(p)
+		if sampled > total {
+			wait *= sampled / total
+		}
+		part := min(wait, d.self+d.stuck)
+		if part < worth*d.harm {
+			continue
+		}
+		proof := []Proof{{"observe_db_client_connection_wait_seconds_total", wait, worth * d.harm,
+			fmt.Sprintf("%s goroutines wait for one of %s connections at any moment, %s of them in use", num(wait), maximum(p.Max), num(max0(p.InUse)))}}
+		if d.slowDatabase(p.Name) {
+			d.databaseSlow(p.Name, part+d.partOf(p.Name, func(f partFigures) float64 { return f.slower }), proof, "database pool exhausted")
+			continue
+		}
+		if p.Max > 0 && max0(p.Unclosed) >= 0.5*p.Max {
+			d.explain(part, true, Finding{Cause: ConnectionLeak, Subject: p.Name, Confidence: 0.9,
+				Summary: fmt.Sprintf("%s of %s connections of pool %s are held by rows or transactions that were left alone", num(p.Unclosed), maximum(p.Max), p.Name),
+				Proof:   append(proof, Proof{"observe_db_unclosed", p.Unclosed, 0.5 * p.Max, "rows and transactions left alone for a minute"})})
+			continue
+		}
+		d.explain(part, true, Finding{Cause: PoolExhausted, Subject: p.Name, Confidence: 0.9,
+			Summary: fmt.Sprintf("all connections of pool %s are in use: %s goroutines at a time wait for one of %s", p.Name, num(wait), maximum(p.Max)),
+			Proof:   proof})
+	}
+}
+
+func maximum(n float64) string {
+	if n > 0 {
+		return num(n)
+	}
+	return "any number of"
+}
+
+// poolWait is the goroutine-seconds per second of waiting in a pool, beyond the
+// usual. Those that still wait have waited for half of the interval, on average, if
+// it began in it.
+func (d *diagnosis) poolWait(p *Pool) float64 {
+	wait := max(max0(p.WaitSeconds)/d.seconds, 0.5*max0(p.Pending))
+	for i := range d.usual.Pools {
+		if w := &d.usual.Pools[i]; w.Name == p.Name && d.past > 0 {
+			wait -= max0(w.WaitSeconds) / d.past
+		}
+	}
+	return max(wait, 0)
+}
+
+// own blames what the routes do themselves, by what their goroutines were seen at.
+func (d *diagnosis) own() {
+	rest := min(d.self+d.stuck, d.left)
+	if rest < worth*d.harm {
+		return
+	}
+	if !d.sampled() {
+		d.want(Lock)
+	}
+	kinds := []struct {
+		cause Cause
+		kinds []SiteKind
+		does  string
+	}{
+		{Backpressure, []SiteKind{Channel}, "wait for a channel, a condition or a wait group"},
+		{DiskStall, []SiteKind{Disk}, "wait for a disk"},
+		{BlockingSyscalls, []SiteKind{Syscall}, "are in system calls"},
+		{SlowClients, []SiteKind{Client}, "wait for their clients"},
+		{SlowRoute, []SiteKind{Sleep, Network}, "sleep, or wait for a connection that no wrapper sees"},
+	}
+	all := 0.0
+	for _, k := range kinds {
+		w, _ := d.sites(k.kinds...)
+		all += w
+	}
+	notInGo := max0(over(d.rt.NotInGo, d.was.NotInGo))
+	pressure := max0(over(d.rt.IOPressure, d.was.IOPressure))
+	if all > 0 {
+		for _, k := range kinds {
+			w, top := d.sites(k.kinds...)
+			if w == 0 {
+				continue
+			}
+			cause, subject, confidence := k.cause, top.Function, 0.85
+			if cause == BlockingSyscalls && pressure >= 0.2 {
+				cause = DiskStall
+			}
+			if cause == SlowRoute {
+				if route := d.slowest(); route != "" {
+					subject = route
+				}
+			}
+			if cause == DiskStall && pressure < 0.05 {
+				confidence = 0.7
+			}
+			f := Finding{Cause: cause, Subject: subject, Confidence: confidence,
+				Summary: fmt.Sprintf("%s goroutines of requests at a time %s in %s", num(w), k.does, top.Function),
+				Proof:   []Proof{{"goroutine samples", w, math.NaN(), fmt.Sprintf("of %s that were seen waiting for nothing that is measured; %s", num(all), at(top))}}}
+			d.explain(rest*w/all, cause == Backpressure, f)
+		}
+		return
+	}
+	if notInGo >= 0.4*rest {
+		f := Finding{Cause: BlockingSyscalls, Confidence: 0.75,
+			Summary: fmt.Sprintf("%s goroutines at a time are in system calls or C", num(notInGo)),
+			Proof:   []Proof{{"observe_goroutines", notInGo, 0.4 * rest, "goroutines outside Go, beyond the usual"}}}
+		if pressure >= 0.1 {
+			f.Cause = DiskStall
+			f.Proof = append(f.Proof, Proof{"observe_pressure_waiting_seconds_total", pressure, 0.1, "share of the time that somebody waited for a disk, beyond the usual"})
+		}
+		d.explain(rest, false, f)
+		return
+	}
+	if pressure >= 0.2 {
+		d.explain(rest, false, Finding{Cause: DiskStall, Confidence: 0.6,
+			Summary: fmt.Sprintf("somebody waits for a disk for %s of the time", pct(pressure)),
+			Proof:   []Proof{{"observe_pressure_waiting_seconds_total", pressure, 0.2, "share of the time that somebody waited for a disk, beyond the usual"}}})
+		return
+	}
+	d.slowRoutes(rest)
+}
+
+func at(s Site) string {
+	text := s.Function
+	if s.Detail != "" {
+		text += ", " + s.Detail
+	}
+	return text
+}
+
+// slowest is the route whose own time rose most, empty when none has most of it.
+func (d *diagnosis) slowest() string {
+	best, sum := routeFigures{}, 0.0
+	for _, r := range d.routes {
+		sum += r.self
+		if r.self > best.self {
+			best = r
+		}
+	}
+	if best.self == 0 || best.self < 0.5*sum {
+		return ""
+	}
+	return best.Route.Route
+}
+
+// slowRoutes blames the routes whose own time rose and that nothing explains. When
+// all of them did alike it is no route's own code: nobody is blamed.
+func (d *diagnosis) slowRoutes(rest float64) {
+	slower := 0
+	for _, r := range d.routes {
+		if r.harm > 0 {
+			slower++
+		}
+	}
+	for _, r := range d.routes {
+		part := min(r.self, rest)
+		if part < worth*d.harm || slower > 2 && part < 0.5*d.self {
+			continue
+		}
+		usual := "not known"
+		if r.was != nil {
+			usual = dur(r.before)
+		}
+		d.explain(part, false, Finding{Cause: SlowRoute, Subject: r.Route.Route, Confidence: 0.7,
+			Summary: fmt.Sprintf("requests of %s take %s (usually: %s), and no processor, lock, pool or known dependency explains it", r.Route.Route, dur(r.mean), usual),
+			Proof:   []Proof{{"http_server_request_duration_seconds", r.mean, r.before, fmt.Sprintf("mean of %.0f requests; %s of it in the route itself", r.Requests, dur(r.self/r.rate))}}})
+	}
+}
