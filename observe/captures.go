@@ -65,12 +65,13 @@ func (c *captures) begin() error {
 	if !asked {
 		config.Dir = captureDir(c.t.config.Service)
 	}
-	config.About = capture.About{Service: c.t.config.Service, Version: c.t.config.Version}
+	config.About = capture.About{Service: c.t.config.Service, Version: c.t.config.Version, Config: c.t.config.digest()}
 	config.Parts = append([]capture.Part{
 		{Name: "traces.txt", Write: c.t.writeTraces},
 		{Name: "runtime.txt", Write: c.t.writeRuntime},
 		{Name: "metrics.txt", Write: c.t.writeMetrics},
 		{Name: "leaks.txt", Write: c.t.writeLeaks},
+		{Name: "doctor.txt", From: c.t.writeDoctor},
 	}, config.Parts...)
 	starved := config.Starved
 	config.Starved = func() bool {
@@ -153,7 +154,7 @@ var errNoRoom = errors.New("too little memory is left for a flight recording")
 
 // arm starts the flight recorder, unless memory is short.
 func (c *captures) arm(why string) error {
-	if d, ok := c.t.sampler.Latest(); ok && d.Headroom.By != "host" && d.Headroom.Ratio*d.Headroom.Limit < armingRoom {
+	if !c.t.hasRoom(armingRoom) {
 		return errNoRoom
 	}
 	return c.store.Arm(why, armFor)

@@ -85,6 +85,15 @@ func TestSlowRequestIsCaptured(t *testing.T) {
 	if err != nil || !bytes.Contains(traces, []byte("GET /slow/{id}")) {
 		t.Errorf("traces.txt: %v\n%s", err, traces)
 	}
+	if len(b.Config) != 12 {
+		t.Errorf("the digest of the configuration is %q", b.Config)
+	}
+	account, err := os.ReadFile(filepath.Join(b.Dir, "doctor.txt"))
+	for _, want := range []string{"route ", "The request of this capture: GET /slow/{id}, ", ", trace " + b.TraceID, "blocked on a lock at\n", "until this let it go on"} {
+		if err != nil || !strings.Contains(string(account), want) {
+			t.Errorf("doctor.txt: %v, no %q in\n%s", err, want, account)
+		}
+	}
 	if m := family(t, tel, "observe_captures_total")["reason=slow_request"]; m.GetCounter().GetValue() != 1 {
 		t.Errorf("counted %v", m)
 	}

@@ -180,7 +180,13 @@ func (h *handler) serveWatched(q *request) {
 	} else if h.server.profiling.Load() {
 		defer pprof.SetGoroutineLabels(q)
 	}
-	defer rt.StartRegion(q, name).End()
+	region := rt.StartRegion(q, name)
+	defer func() {
+		if route := h.server.route(q.finalRoute()).name; route != name {
+			rt.Log(q, "http_route", route)
+		}
+		region.End()
+	}()
 	h.next.ServeHTTP(q.writer(), q.r)
 }
 

@@ -17,12 +17,13 @@ const (
 	tornPrefix      = ".making-"
 )
 
-// A Manifest describes a bundle. Fields are added to it, never changed or taken
-// away, while Schema stays the same.
+// A Manifest describes a bundle, as manifest.json in it; manifest.schema.json
+// beside this file is the same as a JSON Schema. Fields are added to it, never
+// changed or taken away, while Schema stays the same.
 type Manifest struct {
 	Schema int       `json:"schema"` // 1
 	Name   string    `json:"name"`   // of the bundle's directory
-	Time   time.Time `json:"time"`   // of the trigger
+	Time   time.Time `json:"time"`   // of the trigger, in UTC
 	Reason
 	About
 	Go    string `json:"go"`   // runtime.Version
@@ -30,8 +31,13 @@ type Manifest struct {
 	Host  string `json:"host"` // os.Hostname
 	PID   int    `json:"pid"`
 	Files []File `json:"files"`
-	// Seconds is how long the bundle took to make, with the CPU profile's.
-	Seconds float64 `json:"seconds"`
+
+	// What it cost to make: how long it took, with the seconds of the CPU
+	// profile; the CPU time of the goroutine that made it, 0 where that is
+	// unknown (not on Linux); and the bytes of the files.
+	Seconds    float64 `json:"seconds"`
+	CPUSeconds float64 `json:"cpu_seconds,omitempty"`
+	Bytes      int64   `json:"bytes"`
 }
 
 // A File is one file of a bundle.
@@ -44,9 +50,8 @@ type File struct {
 
 // A Bundle is a whole capture on disk.
 type Bundle struct {
-	Manifest
-	Dir   string `json:"-"` // of its files
-	Bytes int64  `json:"bytes"`
+	Manifest        // Bytes are those that the directory holds now
+	Dir      string `json:"-"` // of its files
 }
 
 // readBundle reads what a directory says of itself. A directory without a
@@ -68,6 +73,7 @@ func readBundle(dir string) (Bundle, error) {
 	if err != nil {
 		return Bundle{}, err
 	}
+	b.Bytes = 0
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
 			b.Bytes += info.Size()

@@ -74,6 +74,12 @@ type Config struct {
 type Part struct {
 	Name  string // of the file: letters, digits, dot, dash and underscore
 	Write func(context.Context, io.Writer) error
+
+	// From, in place of Write, makes the file of what the others hold, after all
+	// of them, when Config.Starved does not tell otherwise. The bundle is not
+	// whole yet: Reason, Files and Dir are known of it, and Dir changes. Its
+	// context ends after two minutes.
+	From func(context.Context, Bundle, io.Writer) error
 }
 
 // A Reason says why a bundle is made.
@@ -121,7 +127,7 @@ func (c Config) withDefaults() (Config, error) {
 	for i, p := range c.Parts {
 		if p.Name != fileName(p.Name) || p.Name == "" || p.Name == manifestName {
 			wrong("Parts", "%d: %q is no name for a file of a bundle", i, p.Name)
-		} else if p.Write == nil {
+		} else if p.Write == nil && p.From == nil {
 			wrong("Parts", "%s: Write is nil", p.Name)
 		}
 	}

@@ -7,10 +7,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"runtime/pprof"
 	"runtime/trace"
 	"slices"
@@ -55,9 +60,9 @@ func TestBundleHoldsTheMoment(t *testing.T) {
 		CPUProfile: 50 * time.Millisecond,
 		About:      About{Service: "shop", Version: "1.2", Config: "abc"},
 		Parts: []Part{
-			{"doctor.txt", text("fine")},
-			{"leaks.txt", func(context.Context, io.Writer) error { return errors.New("unknown") }},
-			{"metrics.txt", func(context.Context, io.Writer) error { panic("no") }},
+			{Name: "doctor.txt", Write: text("fine")},
+			{Name: "leaks.txt", Write: func(context.Context, io.Writer) error { return errors.New("unknown") }},
+			{Name: "metrics.txt", Write: func(context.Context, io.Writer) error { panic("no") }},
 		},
 	})
 	if err := s.Arm("the test wants it", time.Minute); err != nil {
@@ -126,7 +131,7 @@ func names(t *testing.T, dir string) (names []string) {
 }
 
 func TestTarHoldsTheBundle(t *testing.T) {
-	s := open(t, Config{Parts: []Part{{"doctor.txt", text("fine")}}})
+	s := open(t, Config{Parts: []Part{{Name: "doctor.txt", Write: text("fine")}}})
 	b, err := s.Capture(t.Context(), Reason{})
 	if err != nil {
 		t.Fatal(err)
@@ -266,7 +271,7 @@ func TestTriggersAreRare(t *testing.T) {
 
 func TestOneBundleAtATime(t *testing.T) {
 	inside, release := make(chan bool), make(chan bool)
-	s := open(t, Config{Parts: []Part{{"slow.txt", func(context.Context, io.Writer) error { inside <- true; <-release; return nil }}}})
+	s := open(t, Config{Parts: []Part{{Name: "slow.txt", Write: func(context.Context, io.Writer) error { inside <- true; <-release; return nil }}}})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := s.Capture(context.Background(), Reason{}); err != nil {
@@ -286,7 +291,7 @@ func TestOneBundleAtATime(t *testing.T) {
 
 func TestDirectoryKeepsToItsBounds(t *testing.T) {
 	big := text(strings.Repeat("x", 1<<20))
-	s := open(t, Config{MaxBundles: 4, MaxBytes: 7 << 19, Parts: []Part{{"big.txt", big}}}) // 3.5 MiB
+	s := open(t, Config{MaxBundles: 4, MaxBytes: 7 << 19, Parts: []Part{{Name: "big.txt", Write: big}}}) // 3.5 MiB
 	var last Bundle
 	for range 6 {
 		var err error
@@ -375,7 +380,7 @@ func TestDirectoryThatFails(t *testing.T) {
 	}
 
 	// A full disk: what was written is given up, nothing else.
-	s.c.Parts = []Part{{"big.txt", func(_ context.Context, w io.Writer) error {
+	s.c.Parts = []Part{{Name: "big.txt", Write: func(_ context.Context, w io.Writer) error {
 		w.(*counted).w = full{}
 		_, err := io.WriteString(w, "x")
 		return err
@@ -398,7 +403,7 @@ type full struct{}
 func (full) Write([]byte) (int, error) { return 0, errFull }
 
 func TestStarvedTakesWhatIsThere(t *testing.T) {
-	s := open(t, Config{CPUProfile: time.Minute, Starved: func() bool { return true }, Parts: []Part{{"doctor.txt", text("cpu")}}})
+	s := open(t, Config{CPUProfile: time.Minute, Starved: func() bool { return true }, Parts: []Part{{Name: "doctor.txt", Write: text("cpu")}}})
 	if err := s.Arm("early", time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -521,7 +526,7 @@ func (fakeFlight) Stop()                            {}
 func TestConfigErrorsNameTheirFields(t *testing.T) {
 	_, err := Open(Config{
 		MaxBundles: -1, MaxBytes: -1, MaxAge: -1, CPUProfile: time.Hour, CoolDown: -1, PerDay: -1,
-		Parts: []Part{{"../x", text("")}, {"nil.txt", nil}, {manifestName, text("")}},
+		Parts: []Part{{Name: "../x", Write: text("")}, {Name: "nil.txt", Write: nil}, {Name: manifestName, Write: text("")}},
 	})
 	for _, field := range []string{"Dir", "MaxBundles", "MaxBytes", "MaxAge", "CPUProfile", "CoolDown", "PerDay", `Parts: 0: "../x"`, "Parts: nil.txt", `Parts: 2: "manifest.json"`} {
 		if err == nil || !strings.Contains(err.Error(), "Config."+field) {
@@ -632,7 +637,7 @@ func TestProcessesShareADirectory(t *testing.T) {
 }
 
 func TestManifestIsDocumented(t *testing.T) {
-	s := open(t, Config{})
+	s := open(t, Config{Parts: []Part{{Name: "gone.txt", Write: func(context.Context, io.Writer) error { return errors.New("no") }}}, About: About{Service: "shop", Version: "1", Config: "0123456789ab"}})
 	b, err := s.Capture(t.Context(), Reason{Kind: "manual", Detail: "a wish", Route: "GET /", TraceID: "1"})
 	if err != nil {
 		t.Fatal(err)
@@ -642,15 +647,111 @@ func TestManifestIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var m map[string]any
+	var m any
 	if err := json.NewDecoder(f).Decode(&m); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"schema", "name", "time", "kind", "detail", "route", "trace_id", "go", "os", "host", "pid", "files", "seconds"} {
-		if m[key] == nil {
-			t.Errorf("manifest.json has no %q: %v", key, m)
+	text, err := os.ReadFile("manifest.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sch schema
+	strict := json.NewDecoder(bytes.NewReader(text))
+	strict.DisallowUnknownFields() // what this validator does not know
+	if err := strict.Decode(&sch); err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range sch.check("manifest", m) {
+		t.Error(wrong)
+	}
+	var told []string
+	for _, p := range sch.Properties {
+		told = append(told, p.Description)
+	}
+	if slices.Contains(told, "") {
+		t.Errorf("a property without a description: %q", told)
+	}
+	fields := m.(map[string]any)
+	for key := range sch.Properties {
+		if fields[key] == nil {
+			t.Errorf("the manifest of a full bundle has no %q", key)
 		}
 	}
+	// And the validator finds what is wrong.
+	for key, value := range map[string]any{"schema": 2.0, "pid": "1", "detial": "", "bytes": -1.0, "name": "x"} {
+		broken := maps.Clone(fields)
+		broken[key] = value
+		if len(sch.check("manifest", broken)) == 0 {
+			t.Errorf("%s: %v is taken for right", key, value)
+		}
+	}
+}
+
+// schema is as much of a JSON Schema as manifest.schema.json uses.
+type schema struct {
+	Schema      string            `json:"$schema"`
+	ID          string            `json:"$id"`
+	Title       string            `json:"title"`
+	Description string            `json:"description"`
+	Type        string            `json:"type"`
+	Format      string            `json:"format"`
+	Pattern     string            `json:"pattern"`
+	Const       any               `json:"const"`
+	Minimum     *float64          `json:"minimum"`
+	Required    []string          `json:"required"`
+	Properties  map[string]schema `json:"properties"`
+	Items       *schema           `json:"items"`
+	Additional  *bool             `json:"additionalProperties"`
+}
+
+func (s *schema) check(at string, v any) (wrong []string) {
+	bad := func(format string, a ...any) { wrong = append(wrong, at+": "+fmt.Sprintf(format, a...)) }
+	switch v := v.(type) {
+	case map[string]any:
+		if s.Type != "object" {
+			bad("an object, want %s", s.Type)
+		}
+		for _, key := range s.Required {
+			if _, ok := v[key]; !ok {
+				bad("no %q", key)
+			}
+		}
+		for key, value := range v {
+			p, ok := s.Properties[key]
+			if !ok {
+				if s.Additional != nil && !*s.Additional {
+					bad("%q is not described", key)
+				}
+				continue
+			}
+			wrong = append(wrong, p.check(at+"."+key, value)...)
+		}
+	case []any:
+		if s.Type != "array" {
+			bad("an array, want %s", s.Type)
+			break
+		}
+		for i, value := range v {
+			wrong = append(wrong, s.Items.check(fmt.Sprintf("%s[%d]", at, i), value)...)
+		}
+	case string:
+		if s.Type != "string" || s.Pattern != "" && !regexp.MustCompile(s.Pattern).MatchString(v) {
+			bad("%q, want %s %s", v, s.Type, s.Pattern)
+		}
+		if _, err := time.Parse(time.RFC3339, v); s.Format == "date-time" && err != nil {
+			bad("%v", err)
+		}
+	case float64:
+		if s.Type != "number" && (s.Type != "integer" || v != math.Trunc(v)) || s.Minimum != nil && v < *s.Minimum {
+			bad("%v, want %s", v, s.Type)
+		}
+	default:
+		bad("%T", v)
+	}
+	if s.Const != nil && v != s.Const {
+		bad("%v, want %v", v, s.Const)
+	}
+	return wrong
 }
 
 // Somebody who asks for a capture gets a recording also of a recorder that nothing had armed.
@@ -680,5 +781,79 @@ func TestWishRecordsWhatFollows(t *testing.T) {
 	}
 	if _, _, armed := s.Armed(); armed {
 		t.Error("still armed")
+	}
+}
+
+// What is made of the others sees them all, and is left out where CPU is short.
+func TestPartIsMadeOfTheOthers(t *testing.T) {
+	starved := false
+	c := Config{CPUProfile: time.Millisecond, Starved: func() bool { return starved }, Parts: []Part{
+		{Name: "doctor.txt", From: func(_ context.Context, b Bundle, w io.Writer) error {
+			for _, f := range b.Files {
+				if f.Missing == "" {
+					if _, err := os.Stat(filepath.Join(b.Dir, f.Name)); err != nil {
+						return err
+					}
+					fmt.Fprintln(w, f.Name)
+				}
+			}
+			_, err := fmt.Fprintln(w, b.TraceID)
+			return err
+		}},
+		{Name: "other.txt", Write: text("other")},
+	}}
+	s := open(t, c)
+	for _, armed := range []bool{true, false} { // before, and during the profile
+		if armed {
+			if err := s.Arm("early", time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			s.Disarm()
+		}
+		b, err := s.Capture(t.Context(), Reason{TraceID: "4bf9"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := os.ReadFile(filepath.Join(b.Dir, "doctor.txt"))
+		for _, want := range []string{"trace.out", "cpu.pprof", "other.txt", "4bf9"} {
+			if err != nil || !strings.Contains(string(made), want+"\n") {
+				t.Errorf("%v; no %s in\n%s", err, want, made)
+			}
+		}
+	}
+	starved = true
+	b, err := s.Capture(t.Context(), Reason{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(b.Files, func(f File) bool { return f.Name == "doctor.txt" }); i < 0 || b.Files[i].Missing != "CPU was too short" {
+		t.Errorf("%+v", b.Files)
+	}
+}
+
+func TestManifestTellsItsCost(t *testing.T) {
+	spin := func(_ context.Context, w io.Writer) error {
+		for until := time.Now().Add(20 * time.Millisecond); time.Now().Before(until); {
+		}
+		_, err := io.WriteString(w, "123456")
+		return err
+	}
+	s := open(t, Config{Parts: []Part{{Name: "spin.txt", Write: spin}}})
+	b, err := s.Capture(t.Context(), Reason{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Seconds < 0.02 || runtime.GOOS == "linux" && (b.CPUSeconds <= 0 || b.CPUSeconds > b.Seconds+0.1) {
+		t.Errorf("%v s, of CPU %v s", b.Seconds, b.CPUSeconds)
+	}
+	var sum int64
+	for _, f := range b.Files {
+		sum += f.Bytes
+	}
+	text, err := os.ReadFile(filepath.Join(b.Dir, manifestName))
+	var m Manifest
+	if err != nil || json.Unmarshal(text, &m) != nil || m.Bytes != sum || b.Bytes != sum+int64(len(text)) {
+		t.Errorf("%v: the manifest says %d bytes, the files have %d, the directory %d", err, m.Bytes, sum, b.Bytes)
 	}
 }

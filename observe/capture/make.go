@@ -12,12 +12,18 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 )
 
-// partTime bounds each part that the program writes.
-const partTime = 10 * time.Second
+const (
+	// partTime bounds each part that the program writes.
+	partTime = 10 * time.Second
+	// fromTime bounds each part that it makes of the others, which may read a
+	// recording of tens of megabytes without haste.
+	fromTime = 2 * time.Minute
+)
 
 // make makes a bundle, tells Report, and uploads it. The caller holds busy.
 func (s *Store) make(ctx context.Context, a asked) (Bundle, error) {
@@ -37,6 +43,9 @@ func (s *Store) make(ctx context.Context, a asked) (Bundle, error) {
 			d.profile("goroutine")
 		}
 		for _, p := range s.c.Parts {
+			if p.Write == nil {
+				continue
+			}
 			d.file(p.Name, func(w io.Writer) error {
 				ctx, cancel := context.WithTimeout(ctx, partTime)
 				defer cancel()
@@ -65,6 +74,19 @@ func (s *Store) make(ctx context.Context, a asked) (Bundle, error) {
 		if during {
 			d.file("trace.out", s.recorder.snapshot)
 			s.recorder.disarm(until) // not if an early sign wants it for longer
+		}
+		for _, p := range s.c.Parts {
+			switch {
+			case p.Write != nil:
+			case starved:
+				d.missing(p.Name, "CPU was too short")
+			default:
+				d.file(p.Name, func(w io.Writer) error {
+					ctx, cancel := context.WithTimeout(ctx, fromTime)
+					defer cancel()
+					return p.From(ctx, Bundle{Manifest: Manifest{Reason: a.reason, Time: a.at.UTC(), About: s.c.About, Files: slices.Clone(d.files)}, Dir: d.dir}, w)
+				})
+			}
 		}
 	})
 	if err == nil {
@@ -120,6 +142,8 @@ type draft struct {
 // write makes a bundle of what fill puts into it.
 func (s *Store) write(at time.Time, r Reason, fill func(*draft)) (Bundle, error) {
 	began := time.Now()
+	used, end := cpuTime()
+	defer end()
 	id := strings.ToLower(rand.Text()[:6]) // two processes, or two bundles a second
 	d := &draft{dir: filepath.Join(s.c.Dir, tornPrefix+id)}
 	fail := func(err error) (Bundle, error) {
@@ -155,7 +179,10 @@ func (s *Store) write(at time.Time, r Reason, fill func(*draft)) (Bundle, error)
 		Schema: manifestVersion, Time: at.UTC(), Reason: r, About: s.c.About, Files: d.files,
 		Name: at.UTC().Format("20060102T150405Z") + "-" + kind[:min(len(kind), 30)] + "-" + id,
 		Go:   runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH, Host: host, PID: os.Getpid(),
-		Seconds: time.Since(began).Seconds(),
+		Seconds: time.Since(began).Seconds(), CPUSeconds: used(),
+	}
+	for _, f := range d.files {
+		m.Bytes += f.Bytes
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
