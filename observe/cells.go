@@ -29,13 +29,14 @@ type slot struct{ first, last uint16 }
 
 const slotShift = 52 - 6
 
-func newCells(upper []float64, s scale) *cells {
+// newCells divides at each of cuts, too, which are bounds of neither kind.
+func newCells(upper []float64, s scale, cuts ...float64) *cells {
 	c := &cells{scale: s, upper: upper}
 	native := make([]float64, (s.high-s.low)*perOctave) // where they end; the zero bucket first, the last one never does
 	for k := range native {
 		native[k] = math.Ldexp(bounds[k%perOctave], s.low+k/perOctave+1)
 	}
-	c.ends = append(append(slices.Clone(native), upper...), math.Inf(1))
+	c.ends = append(slices.Concat(native, upper, cuts), math.Inf(1))
 	slices.Sort(c.ends)
 	c.ends = slices.Compact(c.ends)
 	for _, end := range c.ends {

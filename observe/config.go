@@ -163,6 +163,12 @@ type Config struct {
 	// Default: none.
 	Probes []string
 
+	// SLOs are what the service's users are promised. How many requests kept
+	// each of them is counted from the start, for rules that tell how fast the
+	// rest of the promise is used up; see SLO.
+	// Default: none, and the rules assume two of their own.
+	SLOs []SLO
+
 	// Logger takes Loadline's own records, a few in a service's life.
 	// Default: slog.Default() at the time of each record.
 	Logger *slog.Logger
@@ -282,6 +288,12 @@ func (c Config) withDefaults() (Config, error) {
 			wrong(fmt.Sprintf("Probes[%d]", i), "%q: want a path, like /ping", clip(path, 80))
 		}
 	}
+	for i, o := range c.SLOs {
+		o.check(func(field, format string, a ...any) { wrong(fmt.Sprintf("SLOs[%d].%s", i, field), format, a...) })
+		if first := slices.IndexFunc(c.SLOs, func(other SLO) bool { return other.Name == o.Name }); first < i {
+			wrong(fmt.Sprintf("SLOs[%d].Name", i), "%q is that of SLOs[%d], too", clip(o.Name, 80), first)
+		}
+	}
 	if c.Saturation.SchedDelay < 0 {
 		wrong("Saturation.SchedDelay", "%v is negative", c.Saturation.SchedDelay)
 	}
@@ -307,6 +319,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Tracing.Version == "" {
 		c.Tracing.Version = c.Version
 	}
+	c.SLOs = slices.Clone(c.SLOs)
 	c.Tracing.Redact = slices.Concat(c.Tracing.Redact, c.Redact)
 	if c.Tracing.Logger == nil {
 		c.Tracing.Logger = c.Logger

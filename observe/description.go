@@ -533,7 +533,7 @@ func All() []Description {
 func own() []Description {
 	return []Description{
 		serverDuration, serverActive, serverRequestBody, serverResponseBody, serverStream, serverFirstByte, serverPanics,
-		serverQueue, serverQueueIgnored, serverProbes,
+		serverQueue, serverQueueIgnored, serverProbes, sloObjective, sloRequests,
 		serverConnections, serverAccepted, serverHandshakeFailures,
 		clientDuration, clientPhase, clientConnections, clientConnectionDuration, clientUses, clientRetries, clientUnclosed, dnsDuration,
 		dbDuration, dbRows, dbTransactions, dbRepeated,

@@ -362,8 +362,8 @@ type histograms[H prometheus.Metric] struct {
 	all map[string]H
 }
 
-func newHistograms(d Description, upper []float64, s scale) *histograms[*histogram] {
-	name, c := desc(d), newCells(upper, s)
+func newHistograms(d Description, upper []float64, s scale, cuts ...float64) *histograms[*histogram] {
+	name, c := desc(d), newCells(upper, s, cuts...)
 	return &histograms[*histogram]{desc: name, all: map[string]*histogram{}, child: func(labels []*dto.LabelPair) *histogram {
 		return newHistogram(name, labels, c)
 	}}

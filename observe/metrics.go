@@ -71,6 +71,13 @@ func (m *metrics) register(d Description, c prometheus.Collector) {
 // buckets and a native histogram at once, so that both kinds of scraper find
 // what they know. Its range is known from its unit.
 func (m *metrics) histogram(d Description) *vec[*timing] {
+	v, _ := m.histograms(d)
+	return v
+}
+
+// histograms also returns what the children are: histograms that can be asked
+// how much lies up to each of cuts.
+func (m *metrics) histograms(d Description, cuts ...float64) (*vec[*timing], *histograms[*histogram]) {
 	buckets := d.Buckets
 	if b, ok := m.buckets[d.Name]; ok {
 		buckets = b
@@ -82,9 +89,9 @@ func (m *metrics) histogram(d Description) *vec[*timing] {
 	case jobDuration.Name, jobWait.Name:
 		s = jobScale
 	}
-	hs := newHistograms(d, buckets, s)
+	hs := newHistograms(d, buckets, s, cuts...)
 	m.register(d, hs)
-	return newVec(m, d, func(values ...string) *timing { return &timing{own: hs.with(values...)} })
+	return newVec(m, d, func(values ...string) *timing { return &timing{own: hs.with(values...)} }), hs
 }
 
 // spread makes the histogram of a d of the program's own, which can be anything.

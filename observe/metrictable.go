@@ -17,6 +17,7 @@ type metricTable struct {
 	Service string      `json:"service"`
 	Program []metricRow `json:"program"`  // those that the program defined
 	All     []metricRow `json:"loadline"` // observe.All
+	SLOs    []sloRow    `json:"slos,omitempty"`
 }
 
 type metricRow struct {
@@ -25,6 +26,21 @@ type metricRow struct {
 	Unit   string   `json:"unit,omitempty"` // UCUM
 	Help   string   `json:"help"`
 	Labels []string `json:"labels,omitempty"`
+}
+
+type sloRow struct {
+	Name      string  `json:"name"`
+	Route     string  `json:"route,omitempty"`
+	Objective float64 `json:"objective"`
+	Latency   float64 `json:"latency_seconds,omitempty"`
+}
+
+func sloRows(all []SLO) []sloRow {
+	rows := make([]sloRow, len(all))
+	for i, o := range all {
+		rows[i] = sloRow{o.Name, o.Route, o.Objective, o.Latency.Seconds()}
+	}
+	return rows
 }
 
 func metricRows(all []Description) []metricRow {
@@ -40,7 +56,7 @@ func (t *Telemetry) serveMetricTable(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	e.Encode(metricTable{t.config.Service, metricRows(t.metrics.definitions()), metricRows(All())})
+	e.Encode(metricTable{t.config.Service, metricRows(t.metrics.definitions()), metricRows(All()), sloRows(t.config.SLOs)})
 }
 
 // ownRow is a metric of the program on the index page.

@@ -5,10 +5,11 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"testing"
+	"time"
 )
 
 func TestMetricTableListsWhatTheProgramDefined(t *testing.T) {
-	tel := start(t, Config{Service: "shop"})
+	tel := start(t, Config{Service: "shop", SLOs: []SLO{{Name: "pay", Route: "POST /pay", Objective: .99, Latency: 250 * time.Millisecond}}})
 	NewHistogram[order](tel, Metric{Name: "shop_order_euros", Unit: "euros", Help: "Value of an order."})
 	NewDistinct[int](tel, Metric{Name: "shop_active_users", Help: "Users."})
 	r := httptest.NewRequest("GET", "http://localhost/debug/metrics/table", nil)
@@ -25,6 +26,9 @@ func TestMetricTableListsWhatTheProgramDefined(t *testing.T) {
 	}
 	if got.Service != "shop" || !reflect.DeepEqual(got.Program, want) || len(got.All) != len(All()) {
 		t.Errorf("got %+v and %d of ours, want %+v", got.Program, len(got.All), want)
+	}
+	if want := []sloRow{{"pay", "POST /pay", .99, .25}}; !reflect.DeepEqual(got.SLOs, want) {
+		t.Errorf("got %+v, want %+v", got.SLOs, want)
 	}
 	r.RemoteAddr = "192.0.2.1:1"
 	w = httptest.NewRecorder()

@@ -78,9 +78,14 @@ type server struct {
 
 func newServer(t *Telemetry) *server {
 	m := t.metrics
+	duration, durations := m.histograms(serverDuration, latencies(t.config.SLOs)...)
+	if len(t.config.SLOs) > 0 {
+		t.slos = newSLOs(t.config.SLOs, durations)
+		m.registry.MustRegister(t.slos)
+	}
 	s := &server{
 		tel:          t,
-		duration:     m.histogram(serverDuration),
+		duration:     duration,
 		requestBody:  m.histogram(serverRequestBody),
 		responseBody: m.histogram(serverResponseBody),
 		stream:       m.histogram(serverStream),

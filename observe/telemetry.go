@@ -40,6 +40,7 @@ type Telemetry struct {
 	address  string
 
 	server       *server
+	slos         *slos // nil: none
 	listeners    *listeners
 	client       *client
 	databases    *databases
@@ -216,6 +217,7 @@ func (t *Telemetry) begun(name string, end func(context.Context) error) {
 
 // sampled is told of each sample of the runtime.
 func (t *Telemetry) sampled(d runtimemetrics.Delta) {
+	t.slos.sample(time.Now())
 	t.captures.sample(d)
 	t.profiler.sample(d)
 }

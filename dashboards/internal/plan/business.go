@@ -175,13 +175,12 @@ func (c Config) BusinessScenarios() []Scenario {
 	if len(c.businessRules().Alerts) == 0 {
 		return nil
 	}
-	const at = "10200m" // a week and two hours, in ticks of a quarter
 	orders := func(usual, now float64) []Input {
 		return []Input{{businessRate + `{job="shop", metric="an_invented_total"}`, fmt.Sprintf("%gx672 %gx20", usual, now)}}
 	}
 	return []Scenario{
-		{Name: "orders fall to a fifth of what is allowed", At: at, Days: true, Series: orders(5, c.BusinessDrop), Fires: []string{"BusinessBelowUsual"}},
-		{Name: "orders are a little above what is allowed", At: at, Days: true, Series: orders(5, 5.5*c.BusinessDrop), Silent: []string{"BusinessBelowUsual"}},
-		{Name: "orders that come once in five minutes stop", At: at, Days: true, Series: orders(1.0/300, 0), Silent: []string{"BusinessBelowUsual"}},
+		{Name: "orders fall to a fifth of what is allowed", At: daysAt, Days: true, Series: orders(5, c.BusinessDrop), Fires: []string{"BusinessBelowUsual"}},
+		{Name: "orders are a little above what is allowed", At: daysAt, Days: true, Series: orders(5, 5.5*c.BusinessDrop), Silent: []string{"BusinessBelowUsual"}},
+		{Name: "orders that come once in five minutes stop", At: daysAt, Days: true, Series: orders(1.0/300, 0), Silent: []string{"BusinessBelowUsual"}},
 	}
 }

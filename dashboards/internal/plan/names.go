@@ -17,6 +17,9 @@ const (
 	responseBodies = "http_server_response_body_size_bytes"
 	panics         = "observe_panics_total"
 
+	declaredObjective = "observe_slo_objective_ratio"
+	declaredRequests  = "observe_slo_requests_total"
+
 	clientRequests = "http_client_request_duration_seconds"
 	dbOperations   = "db_client_operation_duration_seconds"
 	dbConnections  = "db_client_connection_count"

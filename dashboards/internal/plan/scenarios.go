@@ -127,7 +127,7 @@ func httpScenarios() []Scenario {
 			Series: together(alive("a", "1"), alive("b", "1"), route("a", "/pay", "200", 600, 0.1), route("b", "/pay", "200", 600, 0.1), route("a", "/pay", "500", 1, 0.1),
 				scheduler("a", 0.001), cpu("a", 0.3), collector("a", 0.05), memory("a", 5e8, 1e9), one(serverActive, flat(3), `http_request_method="GET"`)),
 			Fires: []string{"Watchdog"},
-			Silent: []string{"HTTPRouteErrorsHigh", "HTTPRouteErrorsCritical", "HTTPRouteLatencyP99High", "HTTPRequestsStuck", "PanicsRecovered",
+			Silent: []string{"SLOBudgetBurnFast", "SLODataMissing", "HTTPRouteErrorsHigh", "HTTPRouteErrorsCritical", "HTTPRouteLatencyP99High", "HTTPRequestsStuck", "PanicsRecovered",
 				"GoSchedulerLatencyHigh", "GoSchedulerLatencyCritical", "GoCPUSaturated", "GoGCCPUHigh", "GoGCDeathSpiral", "GoMemoryNearLimit",
 				"TargetDown", "ServiceDown", "ServiceVanished", "ReplicaOutlier", "VersionSkew", "TelemetryLost", "TelemetrySeriesOverflow"}},
 		{Name: "just started, with one slow request and one failed", At: "15m",
@@ -399,7 +399,7 @@ func availabilityScenarios() []Scenario {
 			Series: together([]Input{{up + "{" + instanceOf("a") + "}", "1x20 0 1x300"}}, one(buildInfo, flat(1))),
 			Silent: []string{"TargetDown", "ServiceDown"}},
 		{Name: "somebody else's target dies", At: "30m",
-			Series: []Input{{`up{job="node", instance="x"}`, "1x20 0x100"}},
+			Series: one(up, "1x20 0x100"),
 			Silent: []string{"TargetDown", "ServiceDown", "ServiceVanished"}},
 		{Name: "a service is deleted", At: "80m",
 			Series: []Input{
@@ -454,10 +454,14 @@ func telemetryScenarios() []Scenario {
 			Series: together(one(scrapeTime, flat(7)), one(buildInfo, flat(1))),
 			Fires:  []string{"ScrapeNearlyTooSlow"}},
 		{Name: "somebody else's scrape takes seven seconds", At: "60m",
-			Series: []Input{{scrapeTime + `{job="node", instance="x"}`, flat(7)}},
+			Series: one(scrapeTime, flat(7)),
 			Silent: []string{"ScrapeNearlyTooSlow"}},
 	}
 }
+
+// daysAt is when scenarios of days are looked at: after a week and two hours, in
+// ticks of a quarter.
+const daysAt = "10200m"
 
 // dayScenarios feed the recorded series, a quarter of an hour apart: a week of minutes
 // would take minutes to compute.
@@ -470,19 +474,18 @@ func dayScenarios() []Scenario {
 		labels := `{job="shop", http_request_method="GET", http_route="/pay"}`
 		return []Input{{routeP95 + labels, week(usual, now)}, {routeRequests + labels, week(10, 10)}}
 	}
-	const at = "10200m" // a week and two hours, in ticks of a quarter
 	return []Scenario{
-		{Name: "traffic falls to a tenth", At: at, Days: true, Series: traffic(50, 5),
+		{Name: "traffic falls to a tenth", At: daysAt, Days: true, Series: traffic(50, 5),
 			Fires: []string{"HTTPTrafficDropped"}, Silent: []string{"HTTPTrafficSurge"}},
-		{Name: "traffic is as usual", At: at, Days: true, Series: traffic(50, 45),
+		{Name: "traffic is as usual", At: daysAt, Days: true, Series: traffic(50, 45),
 			Silent: []string{"HTTPTrafficDropped", "HTTPTrafficSurge"}},
-		{Name: "five times the traffic", At: at, Days: true, Series: traffic(50, 250),
+		{Name: "five times the traffic", At: daysAt, Days: true, Series: traffic(50, 250),
 			Fires: []string{"HTTPTrafficSurge"}, Silent: []string{"HTTPTrafficDropped"}},
-		{Name: "a service that is hardly used falls silent", At: at, Days: true, Series: traffic(0.5, 0),
+		{Name: "a service that is hardly used falls silent", At: daysAt, Days: true, Series: traffic(0.5, 0),
 			Silent: []string{"HTTPTrafficDropped"}},
-		{Name: "a route is three times as slow as last week", At: at, Days: true, Series: slow(0.2, 0.6),
+		{Name: "a route is three times as slow as last week", At: daysAt, Days: true, Series: slow(0.2, 0.6),
 			Fires: []string{"HTTPRouteLatencyRegressed"}},
-		{Name: "a fast route is three times as slow as last week", At: at, Days: true, Series: slow(0.01, 0.03),
+		{Name: "a fast route is three times as slow as last week", At: daysAt, Days: true, Series: slow(0.01, 0.03),
 			Silent: []string{"HTTPRouteLatencyRegressed"}},
 	}
 }

@@ -21,6 +21,9 @@ func burn(window string) string {
 	return sloRatio(window) + " / (1 - " + sloObjective + ")"
 }
 
+// badResult matches the requests that did not keep the promise.
+const badResult = `result="bad"`
+
 var perSLO = []string{"cluster", "namespace", "job", "slo"}
 
 // sloWindows are what the alerts and the page look at. All of them weigh by
@@ -29,19 +32,27 @@ var sloWindows = []string{"30m", "1h", "2h", "6h", "1d", "3d"}
 
 func (c Config) budgetWindow() string { return fmt.Sprintf("%dd", c.SLODays) }
 
-// sloRecording makes bad and total events from the recorded requests, then
-// every window from these two series, which are cheap.
+// sloRecording makes bad and total events from what a service counts for the
+// objectives that it declares, or from the recorded requests for one that
+// declares none; then every window from these two series, which are cheap.
 func (c Config) sloRecording() Group {
 	available := map[string]string{"slo": "http-availability"}
 	fast := map[string]string{"slo": "http-latency"}
-	exists := " * " + group(jobRequests, perJob...)
+	undeclared := "\nunless " + on(perJob) + " " + group(declaredObjective, perJob...)
+	of := func(objective float64) string {
+		return number(objective) + " * " + group(jobRequests, perJob...) + undeclared
+	}
 	g := Group{Name: "loadline-slo-recording", SLO: true, Records: []Record{
-		{Name: sloObjective, Labels: available, Expr: number(c.Objective) + exists},
-		{Name: sloTotal, Labels: available, Expr: jobRequests},
-		{Name: sloBad, Labels: available, Expr: sum(routeErrors, perJob...)},
-		{Name: sloObjective, Labels: fast, Expr: number(c.LatencyObjective) + exists},
-		{Name: sloTotal, Labels: fast, Expr: jobRequests},
-		{Name: sloBad, Labels: fast, Expr: c.slowRequests()},
+		// During a rollout two versions may promise differently: the more counts.
+		{Name: sloObjective, Expr: most(declaredObjective, perSLO...)},
+		{Name: sloTotal, Expr: sum(inRule.rate(declaredRequests), perSLO...)},
+		{Name: sloBad, Expr: sum(inRule.where(badResult).rate(declaredRequests), perSLO...)},
+		{Name: sloObjective, Labels: available, Expr: of(c.Objective)},
+		{Name: sloTotal, Labels: available, Expr: jobRequests + undeclared},
+		{Name: sloBad, Labels: available, Expr: sum(routeErrors, perJob...) + undeclared},
+		{Name: sloObjective, Labels: fast, Expr: of(c.LatencyObjective)},
+		{Name: sloTotal, Labels: fast, Expr: jobRequests + undeclared},
+		{Name: sloBad, Labels: fast, Expr: "(" + c.slowRequests() + ")" + undeclared},
 		{Name: sloRatio("5m"), Expr: ratio(sloBad, sloTotal)},
 	}}
 	for _, w := range append(sloWindows, c.budgetWindow()) {
@@ -106,6 +117,14 @@ If it began with a deploy (blue line), roll back.`,
 			Dashboard:   SLOUID, Vars: []string{"job"},
 		},
 		{
+			Name: "SLOBudgetBurnVerySlow", Severity: Ticket, Category: "slo",
+			Expr: burning("3d", "6h", 1) + "\nand " + sloTotal + " offset 18h",
+			For:  "3h", Summary: summary,
+			Description: `Over the last 3 days and the last 6 hours: the budget is gone before its ` + c.budgetWindow() + ` are.`,
+			Advice:      `A steady trickle. Mend the most frequent error of the SLO page's "What burned it", or promise less.`,
+			Dashboard:   SLOUID, Vars: []string{"job"},
+		},
+		{
 			Name: "SLOBudgetExhausted", Severity: Ticket, Category: "slo",
 			Expr:        sloBudget + " < 0\nand " + sloTotal + " offset 7d",
 			For:         "15m",
@@ -113,6 +132,23 @@ If it began with a deploy (blue line), roll back.`,
 			Description: `More failed in ` + c.budgetWindow() + ` than the objective allows.`,
 			Advice:      `Hold risky releases until it is positive again, and say so where releases are announced. Or the objective is not what users need: change it.`,
 			Dashboard:   SLOUID, Vars: []string{"job"},
+		},
+		{
+			Name: "SLODataMissing", Severity: Ticket, Category: "slo",
+			// A declared objective counts from the start, zeros too, whatever happens;
+			// the assumed ones have no series after a start until the first request.
+			// A service that is gone altogether is ServiceVanished; one that still
+			// has another objective has given up this one on purpose.
+			Expr: "(\n  max_over_time(" + sloTotal + `{slo!~"http-availability|http-latency"}[1d]) > 0` +
+				"\n  or max_over_time(" + sloTotal + "[6h]) > 0 and " + on(perJob) + " " + least(uptime, perJob...) + " > 6 * 3600" +
+				"\n)\nunless " + on(perJob) + " " + sloTotal +
+				"\nand " + on(perJob) + " " + group(up, perJob...),
+			For:         "15m",
+			Summary:     `{{ $labels.job }}: no data for the objective {{ $labels.slo }}; it had {{ $value | humanize }} requests/s`,
+			Description: `The service is scraped, and yet none of its objectives has data. An objective without data never alerts.`,
+			Advice: `Is the scrape all right (up), and does /metrics on the admin address have http_server_request_duration_seconds and observe_slo_requests_total?
+Then a relabeling drops them, the rules of prometheus/ are not all loaded, or the objective was taken out of Config.SLOs on purpose.`,
+			Dashboard: SLOUID, Vars: []string{"job"},
 		},
 		{
 			Name: "SLOLowTrafficFailures", Severity: Ticket, Category: "slo",
@@ -157,6 +193,15 @@ func (c Config) SLO() Dashboard {
 			{Title: "What burned it: failed requests an hour, by route", Kind: Series, Unit: "short", Width: 8, Height: 9, Stack: true,
 				Description: "The eight routes with most failures.",
 				Queries:     []Query{{Expr: "topk(8, 3600 * " + sum(now(routeErrors), "http_request_method", "http_route") + ")", Legend: "{{http_request_method}} {{http_route}}"}}},
+		}}, {Title: "As the service counts them, for objectives in Config.SLOs", Panels: []Panel{
+			{Title: "Good requests", Kind: Series, Unit: "percentunit", Width: 12, Height: 8, LowIsBad: true,
+				Description: "By objective, and what it promises. Needs no rules; empty for a service that declares none. Below the line: the budget is spent faster than it grows.",
+				Queries: []Query{
+					{Expr: "1 - " + ratio(sum(onPanel.where(badResult).rate(declaredRequests), "job", "slo"), sum(onPanel.rate(declaredRequests), "job", "slo")), Legend: "{{job}} {{slo}}"},
+					{Expr: most(onPanel.now(declaredObjective), "job", "slo"), Legend: "{{job}} {{slo}} promised"}}},
+			{Title: "Bad requests by instance", Kind: Series, Unit: "reqps", Width: 12, Height: 8, Drill: FleetUID,
+				Description: "One instance alone: drain it. All alike: a dependency or a deploy.",
+				Queries:     []Query{{Expr: sum(onPanel.where(badResult).rate(declaredRequests), "job", "instance", "slo"), Legend: "{{instance}} {{slo}}"}}},
 		}}},
 	}
 }
@@ -179,11 +224,41 @@ func sloScenarios() []Scenario {
 		// Twelve in six hours; looked at each minute, rules made for every 30 s count six.
 		{Name: "each of a few requests fails", At: "400m", Series: shop(flat(0.00056, 420), flat(0.00056, 420)),
 			Fires: []string{"SLOLowTrafficFailures"}, Silent: []string{"SLOBudgetBurnFast", "SLOBudgetBurnMedium"}},
-		{Name: "one request in two hundred and fifty fails, for nine days", At: "216h", Days: true, Series: shop(flat(0.4, 900), flat(100, 900)),
-			Fires: []string{"SLOBudgetBurnSlow", "SLOBudgetExhausted"}, Silent: []string{"SLOBudgetBurnMedium", "SLOBudgetBurnFast"}},
-		{Name: "one request in ten thousand fails, for nine days", At: "216h", Days: true, Series: shop(flat(0.01, 900), flat(100, 900)),
-			Silent: []string{"SLOBudgetBurnSlow", "SLOBudgetExhausted"}},
+		{Name: "one request in two hundred and fifty fails, for a week", At: daysAt, Days: true, Series: shop(flat(0.4, 700), flat(100, 700)),
+			Fires: []string{"SLOBudgetBurnSlow", "SLOBudgetBurnVerySlow", "SLOBudgetExhausted"}, Silent: []string{"SLOBudgetBurnMedium", "SLOBudgetBurnFast"}},
+		{Name: "one request in ten thousand fails, for a week", At: daysAt, Days: true, Series: shop(flat(0.01, 700), flat(100, 700)),
+			Silent: []string{"SLOBudgetBurnSlow", "SLOBudgetBurnVerySlow", "SLOBudgetExhausted"}},
+		{Name: "half of the requests fail, of which a service promises to answer a twentieth", At: "3h",
+			Series: together(declared("pay", "0.05", 60, 60), route("a", "/pay", "500", 60, 0.1), route("a", "/pay", "200", 60, 0.1)),
+			Silent: []string{"SLOBudgetBurnFast", "SLODataMissing"}},
+		{Name: "a tenth fails, and the service promises that none in a hundred does", At: "3h",
+			Series: declared("pay", "0.995", 90, 10),
+			Fires:  []string{"SLOBudgetBurnFast", "SLOBudgetBurnMedium"}},
+		{Name: "a tenth fails of what is promised to fail at most by half", At: "3h",
+			Series: together(declared("pay", "0.5", 90, 10), declared("read", "0.999", 100, 0)),
+			Silent: []string{"SLOBudgetBurnFast", "SLOBudgetBurnMedium"}},
+		{Name: "the requests' metrics are dropped at the scrape", At: "150m",
+			Series: together(alive("a", "1"), []Input{{declaredObjective + "{" + instanceOf("a") + `, slo="pay"}`, "0.9x70 _x330"}},
+				one(declaredRequests, "0+60x70 _x330", `slo="pay"`, `result="good"`)),
+			Fires: []string{"SLODataMissing"}, Silent: []string{"ServiceVanished"}},
+		{Name: "the requests' metrics of a service without objectives are dropped at the scrape", At: "150m",
+			Series: together(alive("a", "1"), one(serverRequests+"_count", "0+60x70 _x330", `http_request_method="GET"`, `http_route="/pay"`, `http_response_status_code="200"`)),
+			Fires:  []string{"SLODataMissing"}},
+		{Name: "a service was restarted and has had no request", At: "150m",
+			Series: together([]Input{{up + "{" + instanceOf("a") + "}", "1x400"}, {uptime + "{" + instanceOf("a") + "}", "36000+60x70 1+60x330"}},
+				one(serverRequests+"_count", "0+60x70 _x330", `http_request_method="GET"`, `http_route="/pay"`, `http_response_status_code="200"`)),
+			Silent: []string{"SLODataMissing"}},
+		{Name: "one of two objectives is given up", At: "150m",
+			Series: together(alive("a", "1"), declared("read", "0.9", 60, 0), one(declaredRequests, "0+60x70 _x330", `slo="pay"`, `result="good"`)),
+			Silent: []string{"SLODataMissing"}},
 	}
+}
+
+// declared is a service that counts requests for an objective of its own.
+func declared(slo, objective string, good, bad float64) []Input {
+	name := `slo="` + slo + `"`
+	return together(one(declaredObjective, objective+"x400", name),
+		one(declaredRequests, steady(good), name, `result="good"`), one(declaredRequests, steady(bad), name, `result="bad"`))
 }
 
 // sloBounds are the bucket bounds of request durations: a latency between two
