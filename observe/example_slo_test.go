@@ -27,7 +27,7 @@ func ExampleSLO() {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /pay", func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(time.Second) // the bank takes its time
+		time.Sleep(400 * time.Millisecond) // the bank takes its time
 	})
 	tel.Handler(mux).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/pay", nil))
 
