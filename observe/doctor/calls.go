@@ -46,29 +46,24 @@ func (d *diagnosis) partOf(name string, of func(partFigures) float64) (sum float
 	return sum
 }
 
-// stuckIn is how many of the requests that do not end are in calls, when there is
-// but one dependency that they can be in: no sample names it.
+// stuckIn is how many of the requests that do not end are in calls of a dependency:
+// no mean of calls that ended shows them.
 func (d *diagnosis) stuckIn(name string) float64 {
-	in, _ := d.sites(Call)
-	if in == 0 || d.stuck == 0 {
+	if d.stuck == 0 {
 		return 0
 	}
-	slowest, most := "", -1.0
 	for i := range d.now.Dependencies {
 		dep := &d.now.Dependencies[i]
-		was := d.usualDependency(dep.Name)
-		fewer := 0.0 // those that used to be called and are not answered any more
-		if was != nil && d.past > 0 {
-			fewer = max0(was.Calls)/d.past - max0(dep.Calls)/d.seconds
+		if dep.Name != name {
+			continue
 		}
-		if fewer > most {
-			slowest, most = dep.Name, fewer
+		active := max0(dep.Active)
+		if was := d.usualDependency(name); was != nil {
+			active = max(active-max0(was.Active), 0)
 		}
+		return min(active, d.stuck)
 	}
-	if slowest != name {
-		return 0
-	}
-	return min(in, d.stuck)
+	return 0
 }
 
 func (d *diagnosis) usualDependency(name string) *Dependency {
@@ -112,12 +107,12 @@ func (d *diagnosis) repeats(dep, was *Dependency) (times float64, yes bool) {
 func (d *diagnosis) callsFailing(dep, was *Dependency, part float64) bool {
 	errors, bad := failing(dep, was)
 	if times, storm := d.repeats(dep, was); storm {
-		return d.explain(part, true, d.stormFinding(dep, errors, times))
+		return d.explain(part, 0, true, d.stormFinding(dep, errors, times))
 	}
 	if !bad || errors < failingMostly {
 		return false
 	}
-	return d.explain(part, true, d.failingFinding(dep, was, errors))
+	return d.explain(part, 0, true, d.failingFinding(dep, was, errors))
 }
 
 func (d *diagnosis) stormFinding(dep *Dependency, errors, times float64) Finding {
@@ -161,7 +156,7 @@ func (d *diagnosis) cacheCollapsed(dep *Dependency, part float64) bool {
 		if !ok || usual-ratio < 0.2 {
 			continue
 		}
-		return d.explain(part, true, Finding{Cause: CacheCollapse, Subject: c.Cache, Confidence: 0.85,
+		return d.explain(part, 0, true, Finding{Cause: CacheCollapse, Subject: c.Cache, Confidence: 0.85,
 			Summary:  fmt.Sprintf("cache %s hits for %s of the look-ups (usually %s), and the rest goes to %s", c.Cache, pct(ratio), pct(usual), dep.Name),
 			Proof:    []Proof{{"observe_cache_requests_total", ratio, usual - 0.2, fmt.Sprintf("hit ratio of %.0f look-ups; %.0f loads began while the same key was being loaded", c.Hits+c.Misses, max0(c.Stampedes))}},
 			Symptoms: []string{"load of " + dep.Name}})
@@ -214,7 +209,7 @@ func (d *diagnosis) callsLooped(dep *Dependency, more float64) bool {
 			what = "queries (" + worst.Query + ")"
 		}
 	}
-	return d.explain(max(part.more, more), true, Finding{Cause: RepeatedQueries, Subject: worst.Route.Route, Confidence: 0.9,
+	return d.explain(max(part.more, more), 0, true, Finding{Cause: RepeatedQueries, Subject: worst.Route.Route, Confidence: 0.9,
 		Summary: fmt.Sprintf("a request of %s makes %s %s (usually %s)", worst.Route.Route, num(part.calls), what, num(part.before)),
 		Proof:   []Proof{{d.durationMetric(dep), part.calls, max(loopCalls, 2*part.before), "calls for each request"}}})
 }
@@ -235,7 +230,7 @@ func (d *diagnosis) connectionsChurn(dep, was *Dependency, slower float64) bool 
 	if connecting < 0.25*slower {
 		return false
 	}
-	return d.explain(slower, true, Finding{Cause: ConnectionChurn, Subject: dep.Name, Confidence: 0.85,
+	return d.explain(slower, 0, true, Finding{Cause: ConnectionChurn, Subject: dep.Name, Confidence: 0.85,
 		Summary: fmt.Sprintf("%s of the calls of %s open a connection (usually %s)", pct(fresh), dep.Name, pct(usual)),
 		Proof: []Proof{{"observe_http_client_connection_uses_total", fresh, max(0.3, 3*usual), "share of calls on a new connection"},
 			{"observe_http_client_phase_duration_seconds", connecting, 0.25 * slower, "goroutine-seconds per second of connecting, beyond the usual"}}})
@@ -248,22 +243,19 @@ func (d *diagnosis) callsSlow(dep, was *Dependency, slower float64) bool {
 		return d.databaseSlow(dep.Name, slower, nil, "")
 	}
 	// Who of those who use it is slower?
-	users, hit, worst, most := 0.0, 0.0, "", 0.0
+	users, hit, worst, most := 0, 0, "", 0.0
 	for i := range d.now.Routes {
-		r := &d.now.Routes[i]
-		for _, p := range r.Parts {
-			if p.Name == dep.Name {
-				users += max0(p.Calls)
+		for _, p := range d.now.Routes[i].Parts {
+			if p.Name == dep.Name && p.Calls >= minRequests {
+				users++
 			}
 		}
 	}
 	for i := range d.routes {
-		for _, p := range d.routes[i].parts {
-			if p.name == dep.Name && p.slower > 0 {
-				hit += p.calls * d.routes[i].Requests
-				if p.slower > most {
-					worst, most = d.routes[i].Route.Route, p.slower
-				}
+		if more := d.routes[i].slowerIn(dep.Name); more > 0 {
+			hit++
+			if more > most {
+				worst, most = d.routes[i].Route.Route, more
 			}
 		}
 	}
@@ -272,12 +264,22 @@ func (d *diagnosis) callsSlow(dep, was *Dependency, slower float64) bool {
 		usual = share1(was.Seconds, was.Calls)
 	}
 	proof := []Proof{{d.durationMetric(dep), mean, usual, fmt.Sprintf("mean of %.0f calls of %s is %s (usually %s), p99 %s", dep.Calls, dep.Name, dur(mean), dur(usual), dur(max0(dep.P99)))}}
-	if was != nil && users > 0 && hit < 0.34*users && d.stuck == 0 {
-		return d.explain(slower, false, Finding{Cause: SlowRoute, Subject: worst, Confidence: 0.7,
+	if was != nil && hit == 1 && users > 1 && d.stuck == 0 {
+		return d.explain(slower, 0, false, Finding{Cause: SlowRoute, Subject: worst, Confidence: 0.7,
 			Summary: fmt.Sprintf("calls of %s are slow for %s alone; the other routes that use it are as fast as ever", dep.Name, worst), Proof: proof})
 	}
-	return d.explain(slower, false, Finding{Cause: DependencySlow, Subject: dep.Name, Confidence: 0.9,
+	return d.explain(slower, 0, false, Finding{Cause: DependencySlow, Subject: dep.Name, Confidence: 0.9,
 		Summary: fmt.Sprintf("%s takes %s to answer (usually %s)", dep.Name, dur(mean), dur(usual)), Proof: proof})
+}
+
+// slowerIn is by how much the calls of one dependency are slower.
+func (r *routeFigures) slowerIn(name string) (slower float64) {
+	for _, p := range r.parts {
+		if p.name == name {
+			slower += p.slower
+		}
+	}
+	return slower
 }
 
 // share1 is a mean, 0 of nothing.
@@ -339,7 +341,7 @@ func (d *diagnosis) databaseSlow(name string, part float64, proof []Proof, sympt
 		symptoms = []string{symptom}
 	}
 	if worst.Query != nil && known > 1 && worst.more >= 0.8*total && slow <= (known+1)/2 {
-		return d.explain(part, false, Finding{Cause: SlowQuery, Subject: worst.Summary, Confidence: 0.85, Symptoms: symptoms,
+		return d.explain(part, 0, false, Finding{Cause: SlowQuery, Subject: worst.Summary, Confidence: 0.85, Symptoms: symptoms,
 			Summary: fmt.Sprintf("%s takes %s (usually %s) on %s; the other statements are as fast as ever", worst.Summary, dur(worst.mean), dur(worst.usual), name),
 			Proof:   append([]Proof{{"db_client_operation_duration_seconds", worst.mean, worst.usual, fmt.Sprintf("mean of %.0f executions; %d of %d other statements are slower", worst.Calls, slow-1, known-1)}}, proof...)})
 	}
@@ -352,7 +354,7 @@ func (d *diagnosis) databaseSlow(name string, part float64, proof []Proof, sympt
 	if was := d.usualDependency(name); was != nil {
 		usual = share1(was.Seconds, was.Calls)
 	}
-	return d.explain(part, false, Finding{Cause: DatabaseSlow, Subject: name, Confidence: 0.9, Symptoms: symptoms,
+	return d.explain(part, 0, false, Finding{Cause: DatabaseSlow, Subject: name, Confidence: 0.9, Symptoms: symptoms,
 		Summary: fmt.Sprintf("operations of %s take %s (usually %s)", name, dur(mean), dur(usual)),
 		Proof:   append([]Proof{{"db_client_operation_duration_seconds", mean, usual, fmt.Sprintf("mean of all operations; %d of %d statements are slower", slow, known)}}, proof...)})
 }

@@ -22,14 +22,14 @@ func Diagnose(e Evidence) Report {
 	}
 	d := &diagnosis{figures: newFigures(&e)}
 	if d.slow() {
-		d.left = d.harm
+		d.left, d.own = d.harm, d.self+d.stuck
 		d.machine()
 		d.collector()
 		d.processors()
 		d.locks()
 		d.pools()
 		d.calls()
-		d.own()
+		d.themselves()
 	}
 	d.failures()
 	d.queues()
@@ -43,6 +43,7 @@ func Diagnose(e Evidence) Report {
 type diagnosis struct {
 	*figures
 	left     float64 // of the harm, unexplained
+	own      float64 // of the routes' own harm, unexplained
 	findings []Finding
 	symptoms []symptom
 	wants    []SiteKind
@@ -57,8 +58,9 @@ type symptom struct {
 
 // explain gives a part of the harm, in goroutine-seconds per second, to a cause,
 // as far as some is left. Less than what is worth telling is kept as a symptom of
-// what took the rest.
-func (d *diagnosis) explain(part float64, waste bool, f Finding) bool {
+// what took the rest. Own is how much of the part the routes did not spend waiting
+// for a dependency.
+func (d *diagnosis) explain(part, own float64, waste bool, f Finding) bool {
 	part = max0(part)
 	if math.IsNaN(part) || part < worth*d.harm {
 		return false
@@ -73,6 +75,7 @@ func (d *diagnosis) explain(part float64, waste bool, f Finding) bool {
 	f.Level = d.level(part, waste)
 	f.Proof = append([]Proof{d.slower(part)}, f.Proof...)
 	d.left -= part
+	d.own = max(d.own-min(own, part), 0)
 	d.add(f)
 	return true
 }

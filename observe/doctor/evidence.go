@@ -126,6 +126,7 @@ type Dependency struct {
 	P50     float64
 	P99     float64
 
+	Active      float64 // calls under way, the mean over the interval or what it was at its end
 	Retries     float64 // calls that repeat one that failed
 	Connections float64 // opened; calls that went over a connection of before are the rest
 	Connecting  float64 // seconds of looking up, connecting and TLS

@@ -36,8 +36,8 @@ type figures struct {
 	past       float64 // seconds of the usual window; 0: nothing is known
 	young      bool
 
-	rt, was Runtime // unknown numbers are NaN
-	routes  []routeFigures
+	rt, was Runtime        // unknown numbers are NaN
+	routes  []routeFigures // those that are slower
 
 	rate, usualRate float64 // requests per second
 	load            float64 // goroutine-seconds per second in requests: the users' time
@@ -86,11 +86,8 @@ func newFigures(e *Evidence) *figures {
 }
 
 func (f *figures) compareRoutes() {
-	var usual map[string]*Route
 	if f.past > 0 {
-		usual = make(map[string]*Route, len(f.usual.Routes))
 		for i := range f.usual.Routes {
-			usual[f.usual.Routes[i].Route] = &f.usual.Routes[i]
 			f.usualRate += max0(f.usual.Routes[i].Requests) / f.past
 		}
 	}
@@ -101,27 +98,38 @@ func (f *figures) compareRoutes() {
 		if n == 0 {
 			continue
 		}
-		c := routeFigures{Route: r, was: usual[r.Route], rate: n / f.seconds, mean: max0(r.Seconds) / n, before: math.NaN()}
+		c := routeFigures{Route: r, was: f.usualRoute(r.Route, i), rate: n / f.seconds, mean: max0(r.Seconds) / n, before: math.NaN()}
 		f.load += c.rate * c.mean
-		if c.was != nil && c.was.Requests >= minRequests {
+		if c.was != nil {
 			c.before = max0(c.was.Seconds) / c.was.Requests
 			f.usualLoad += c.rate * c.before
 		} else {
-			c.was = nil
 			f.usualLoad += c.rate * c.mean
 		}
-		f.compare(&c, n)
-		f.harm += c.harm
-		f.self += c.self
-		if len(f.routes) < maxRoutes {
+		if f.compare(&c, n); c.harm > 0 {
+			f.harm += c.harm
+			f.self += c.self
 			f.routes = append(f.routes, c)
 		}
 	}
 }
 
-// maxRoutes bounds the work; those that come after it in the list count in the
-// sums alone.
-const maxRoutes = 1000
+// usualRoute finds a route's usual self, which has most likely the same place in its
+// list; nil where it is not known.
+func (f *figures) usualRoute(name string, place int) *Route {
+	if f.past == 0 {
+		return nil
+	}
+	for i, n := 0, len(f.usual.Routes); i < n; i++ {
+		if r := &f.usual.Routes[(place+i)%n]; r.Route == name {
+			if r.Requests >= minRequests && r.Requests < 1e15 {
+				return r
+			}
+			return nil
+		}
+	}
+	return nil
+}
 
 // compare finds by how much a route is slower than usual, and where.
 func (f *figures) compare(c *routeFigures, n float64) {

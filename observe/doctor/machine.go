@@ -29,6 +29,12 @@ const (
 // starved reports whether waiting for processors explains enough of the harm.
 func (d *diagnosis) starved() bool { return d.ready >= worth*d.harm }
 
+// owned is how much of what the processors' absence explains lies in the routes
+// themselves: they and their dependencies' answers wait alike.
+func (d *diagnosis) owned(part float64) float64 {
+	return min(d.own, max(part-d.ready, 0)+d.ready*share(d.self, d.harm))
+}
+
 // machine names what takes the processors away from outside.
 func (d *diagnosis) machine() {
 	rt, was := &d.rt, &d.was
@@ -42,12 +48,12 @@ func (d *diagnosis) machine() {
 		}
 		use := share(max0(rt.CPU), max0(rt.CPULimit))
 		if rt.Processors >= 1.5*math.Ceil(max0(rt.CPULimit)) && rt.CPULimit > 0 && use < 0.8 {
-			d.explain(part, true, Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.8,
+			d.explain(part, d.owned(part), true, Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.8,
 				Summary: fmt.Sprintf("GOMAXPROCS is %.0f on a quota of %s cores: bursts spend it early and everything stops until the next period", rt.Processors, num(rt.CPULimit)),
 				Proof:   proof})
 			return
 		}
-		d.explain(part, true, Finding{Cause: CPUThrottled, Confidence: 0.95,
+		d.explain(part, d.owned(part), true, Finding{Cause: CPUThrottled, Confidence: 0.95,
 			Summary: fmt.Sprintf("the container's CPU quota of %s cores is used up and the kernel stops the process", num(rt.CPULimit)), Proof: proof})
 		return
 	}
@@ -57,7 +63,7 @@ func (d *diagnosis) machine() {
 	capacity := d.capacity()
 	used := rt.CPU / capacity
 	if idle := min(nonzero(rt.CPUs), nonzero(rt.CPULimit)) - rt.Processors; used >= 0.85 && idle >= 0.9 && !(rt.HostBusy > busyHost) {
-		d.explain(d.ready, true, Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
+		d.explain(d.ready, d.owned(d.ready), true, Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
 			Summary: fmt.Sprintf("GOMAXPROCS is %.0f and all of it is busy, while %s more cores could be used", rt.Processors, num(idle)),
 			Proof:   []Proof{{"go_processor_limit", rt.Processors, rt.Processors + idle, "processors that Go code may use, of " + num(rt.Processors+idle)}, d.readyProof()}})
 		return
@@ -68,7 +74,7 @@ func (d *diagnosis) machine() {
 	busy := rt.HostBusy >= busyHost || rt.Steal >= othersMore
 	// What loads this service from the same host rises with the requests.
 	if busy && more >= othersMore && more > 1.5*max0(ownMore) && d.surge() < 1.4 {
-		d.explain(d.ready, true, Finding{Cause: NoisyNeighbour, Confidence: 0.8,
+		d.explain(d.ready, d.owned(d.ready), true, Finding{Cause: NoisyNeighbour, Confidence: 0.8,
 			Summary: fmt.Sprintf("others use %s of the host's processors, %s more than usual, and this process waits for its own", pct(others), pct(more)),
 			Proof: []Proof{
 				{"system_cpu_time_seconds_total", others, othersMore, "share of the host's processors that others use; this process uses " + pct(max0(rt.HostOwn))},
@@ -106,11 +112,11 @@ func (d *diagnosis) collector() {
 	switch {
 	case forced >= 1 && rt.ForcedGC >= 0.5*rt.GCPerSecond:
 		part = max(part, d.harm)
-		d.explain(part, true, Finding{Cause: GCForced, Confidence: 0.95,
+		d.explain(part, d.owned(part), true, Finding{Cause: GCForced, Confidence: 0.95,
 			Summary: fmt.Sprintf("somebody forces %s garbage collections per second", num(rt.ForcedGC)),
 			Proof:   append(proof, Proof{"observe_gc_forced_cycles_total", rt.ForcedGC, 1, "forced cycles per second"})})
 	case (rt.GCLimited || rt.HeapHeldDown && cyclesUp) && gc >= gcShare:
-		d.explain(part, true, Finding{Cause: GCMemoryLimit, Confidence: 0.95,
+		d.explain(part, d.owned(part), true, Finding{Cause: GCMemoryLimit, Confidence: 0.95,
 			Summary: fmt.Sprintf("the live heap of %.0f MiB is at the memory limit: the collector runs %s times per second and frees little", max0(rt.HeapLive)/(1<<20), num(max0(rt.GCPerSecond))),
 			Proof: append(proof, Proof{"observe_memory_headroom_ratio", max0(rt.MemoryFree), math.NaN(), pct(max0(rt.MemoryFree)) + " of the limit is free; GOMEMLIMIT, not GOGC, sets the goal"},
 				Proof{"go_memory_allocated_bytes_total", max0(rt.AllocatedBytes), math.NaN(), fmt.Sprintf("%.0f MB are allocated per second", max0(rt.AllocatedBytes)/1e6)})})
@@ -125,9 +131,9 @@ func (d *diagnosis) collector() {
 		if alloc > 0 {
 			f.Proof = append(f.Proof, Proof{"allocs profile", max0(top.Weight), math.NaN(), fmt.Sprintf("%s allocates %s of the bytes", top.Function, pct(share(max0(top.Weight), alloc)))})
 		}
-		d.explain(part, true, f)
+		d.explain(part, d.owned(part), true, f)
 	case paused >= pauseShare:
-		d.explain(max(part, paused*d.load), true, Finding{Cause: StopTheWorld, Confidence: 0.8,
+		d.explain(max(part, paused*d.load), d.owned(max(part, paused*d.load)), true, Finding{Cause: StopTheWorld, Confidence: 0.8,
 			Summary: fmt.Sprintf("all goroutines are stopped for %s of the time", pct(max0(rt.PauseShare))),
 			Proof:   []Proof{{"observe_other_pause_duration_seconds", max0(rt.PauseShare), pauseShare, "share of the time that the world is stopped"}}})
 	}
@@ -143,8 +149,8 @@ func (d *diagnosis) processors() {
 	switch {
 	case d.starved() && busy:
 		part += min(d.self, rise) // and what it computes itself
-	case cores >= 0.3 && cores >= burnerShare*rise && d.self >= worth*d.harm:
-		part = min(d.self, cores) // it harms but its own requests
+	case cores >= 0.3 && cores >= burnerShare*rise && (d.starved() || d.self >= worth*d.harm):
+		part += min(d.self, cores) // it harms but its own requests
 	case d.starved():
 	default:
 		return
@@ -155,22 +161,22 @@ func (d *diagnosis) processors() {
 	total, _ := d.sites(OnCPU, Timers, Scheduler)
 	switch {
 	case timers >= 0.25*total && timers > 0.2:
-		d.explain(part, true, Finding{Cause: TimerStorm, Confidence: 0.8,
+		d.explain(part, d.owned(part), true, Finding{Cause: TimerStorm, Confidence: 0.8,
 			Summary: fmt.Sprintf("the runtime's timers take %s of the CPU in use", pct(share(timers, total))),
 			Proof:   append(proof, Proof{"CPU profile", timers, 0.25 * total, "cores for timers"})})
 	case d.surge() >= 1.4 && d.perRequest() < 1.4:
-		d.explain(part, true, Finding{Cause: TrafficSurge, Confidence: 0.85,
+		d.explain(part, d.owned(part), true, Finding{Cause: TrafficSurge, Confidence: 0.85,
 			Summary: fmt.Sprintf("%s requests per second arrive, %s times the usual, and the processors are full", num(d.rate), num(d.surge())),
 			Proof:   append(proof, Proof{"http_server_request_duration_seconds", d.rate, d.usualRate, "requests per second, against the usual"})})
 	case cores >= burnerShare*rise && cores >= 0.3*max0(rt.CPU) && cores > 0:
-		d.explain(part, true, Finding{Cause: CPUBurner, Subject: who, Confidence: 0.85,
+		d.explain(part, d.owned(part), true, Finding{Cause: CPUBurner, Subject: who, Confidence: 0.85,
 			Summary: fmt.Sprintf("%s computes on %s of the %s cores in use", who, num(cores), num(max0(rt.CPU))),
 			Proof:   append(proof, Proof{"observe_cpu_seconds_total", cores, burnerShare * rise, "cores beyond its usual, of " + num(rise) + " beyond the usual of all"})})
 	default:
 		if total == 0 {
 			d.want(OnCPU)
 		}
-		d.explain(part, true, Finding{Cause: CPUSaturated, Confidence: 0.7,
+		d.explain(part, d.owned(part), true, Finding{Cause: CPUSaturated, Confidence: 0.7,
 			Summary: fmt.Sprintf("the processors are full: %s of %s cores in use, and no route or job has most of it", num(max0(rt.CPU)), num(d.capacity())), Proof: proof})
 	}
 }
@@ -205,7 +211,7 @@ func (d *diagnosis) burner() (who string, cores float64) {
 		for i := range d.now.Routes {
 			r := &d.now.Routes[i]
 			if now := routes[r.Route]; now > 0 {
-				try(r.Route, now, d.usualCPU(r.Route))
+				try(r.Route, now, d.usualCPU(r.Route, i))
 			}
 		}
 		for _, j := range d.now.Jobs {
@@ -222,7 +228,7 @@ func (d *diagnosis) burner() (who string, cores float64) {
 	}
 	for i := range d.now.Routes {
 		r := &d.now.Routes[i]
-		try(r.Route, max0(r.CPU), d.usualCPU(r.Route))
+		try(r.Route, max0(r.CPU), d.usualCPU(r.Route, i))
 	}
 	for _, j := range d.now.Jobs {
 		usual := 0.0
@@ -236,14 +242,9 @@ func (d *diagnosis) burner() (who string, cores float64) {
 	return who, cores
 }
 
-func (d *diagnosis) usualCPU(route string) float64 {
-	if d.past == 0 {
-		return 0
-	}
-	for i := range d.usual.Routes {
-		if d.usual.Routes[i].Route == route {
-			return max0(d.usual.Routes[i].CPU)
-		}
+func (d *diagnosis) usualCPU(route string, place int) float64 {
+	if w := d.usualRoute(route, place); w != nil {
+		return max0(w.CPU)
 	}
 	return 0
 }

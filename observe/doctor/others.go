@@ -43,10 +43,8 @@ func (d *diagnosis) failures() {
 			continue
 		}
 		usualErrors, usualPanics := 0.0, 0.0
-		for k := range d.usual.Routes {
-			if w := &d.usual.Routes[k]; w.Route == r.Route && w.Requests >= minRequests && d.past > 0 {
-				usualErrors, usualPanics = share(max0(w.Errors), w.Requests), share(max0(w.Panics), w.Requests)
-			}
+		if w := d.usualRoute(r.Route, i); w != nil {
+			usualErrors, usualPanics = share(max0(w.Errors), w.Requests), share(max0(w.Panics), w.Requests)
 		}
 		panics, errors := share(max0(r.Panics), n), share(max0(r.Errors), n)
 		level := Ticket

@@ -14,37 +14,34 @@ const maxSplit = 50
 // time, the time that they did not wait for a dependency: those who spend more of it
 // wait more of it.
 func (d *diagnosis) split() []Split {
-	var splits []Split
+	var order []int32
 	own, cpu := 0.0, 0.0
 	for i := range d.now.Routes {
 		r := &d.now.Routes[i]
-		if !(r.Requests > 0) || !(r.Seconds > 0) {
+		if !(max0(r.Requests) > 0) || !(max0(r.Seconds) > 0) {
 			continue
 		}
-		total := max0(r.Seconds) / d.seconds
-		own += total - min(max0(r.Waited)/d.seconds, total)
+		own += max0(r.Seconds)/d.seconds - d.waited(r)
 		cpu += max0(r.CPU)
-		splits = append(splits, Split{Route: r.Route, Total: total})
+		order = append(order, int32(i))
 	}
-	if len(splits) == 0 {
+	if len(order) == 0 {
 		return nil
 	}
 	pool := 0.0
 	for i := range d.now.Pools {
 		pool += max0(d.now.Pools[i].WaitSeconds) / d.seconds
 	}
-	routes := make(map[string]*Route, len(splits))
-	for i := range d.now.Routes {
-		routes[d.now.Routes[i].Route] = &d.now.Routes[i]
-	}
-	slices.SortFunc(splits, func(a, b Split) int {
-		return cmp.Or(cmp.Compare(b.Total, a.Total), strings.Compare(a.Route, b.Route))
+	slices.SortFunc(order, func(a, b int32) int {
+		x, y := &d.now.Routes[a], &d.now.Routes[b]
+		return cmp.Or(cmp.Compare(y.Seconds, x.Seconds), strings.Compare(x.Route, y.Route))
 	})
-	splits = splits[:min(len(splits), maxSplit)]
+	splits := make([]Split, min(len(order), maxSplit))
 	for i := range splits {
+		r := &d.now.Routes[order[i]]
 		s := &splits[i]
-		r := routes[s.Route]
-		waited := min(max0(r.Waited)/d.seconds, s.Total)
+		s.Route, s.Total = r.Route, max0(r.Seconds)/d.seconds
+		waited := d.waited(r)
 		sum := 0.0
 		for _, p := range r.Parts {
 			sum += max0(p.Seconds) / d.seconds
@@ -58,7 +55,7 @@ func (d *diagnosis) split() []Split {
 				s.Parts = append(s.Parts, p)
 			}
 		}
-		left := s.Total - waited
+		left := max(s.Total-waited, 0)
 		portion := share(left, own)
 		take := func(to *float64, v float64) {
 			*to = min(max0(v), left)
@@ -78,6 +75,16 @@ func (d *diagnosis) split() []Split {
 		s.Other = left
 	}
 	return splits
+}
+
+// waited is the time of a route's parts, in goroutine-seconds per second, no more
+// than that of all or of the route.
+func (d *diagnosis) waited(r *Route) float64 {
+	sum := 0.0
+	for _, p := range r.Parts {
+		sum += max0(p.Seconds)
+	}
+	return min(max0(r.Waited), max0(r.Seconds), sum) / d.seconds
 }
 
 // wakeups of a request that calls nothing: one to read it, one to answer.

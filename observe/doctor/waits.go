@@ -11,7 +11,7 @@ func (d *diagnosis) locks() {
 	sampled, top := d.sites(Lock, LockIO, LogLock)
 	wait := max(max0(over(d.rt.MutexWait, d.was.MutexWait)), sampled)
 	// Requests wait for locks in their own time; other goroutines' waits are not theirs.
-	part := min(wait, d.self+d.stuck)
+	part := min(wait, d.own)
 	if part < worth*d.harm {
 		return
 	}
@@ -43,7 +43,7 @@ func (d *diagnosis) locks() {
 	if f.Cause == LockHeldIO {
 		f.Summary += ", whose holder waits for something itself"
 	}
-	d.explain(part, true, f)
+	d.explain(part, part, true, f)
 }
 
 // holderRuns reports whether CPU use rose by as much as a lock that is always held
@@ -66,7 +66,7 @@ func (d *diagnosis) pools() {
 		if sampled > total {
 			wait *= sampled / total
 		}
-		part := min(wait, d.self+d.stuck)
+		part := min(wait, d.own)
 		if part < worth*d.harm {
 			continue
 		}
@@ -77,12 +77,12 @@ func (d *diagnosis) pools() {
 			continue
 		}
 		if p.Max > 0 && max0(p.Unclosed) >= 0.5*p.Max {
-			d.explain(part, true, Finding{Cause: ConnectionLeak, Subject: p.Name, Confidence: 0.9,
+			d.explain(part, part, true, Finding{Cause: ConnectionLeak, Subject: p.Name, Confidence: 0.9,
 				Summary: fmt.Sprintf("%s of %s connections of pool %s are held by rows or transactions that were left alone", num(p.Unclosed), maximum(p.Max), p.Name),
 				Proof:   append(proof, Proof{"observe_db_unclosed", p.Unclosed, 0.5 * p.Max, "rows and transactions left alone for a minute"})})
 			continue
 		}
-		d.explain(part, true, Finding{Cause: PoolExhausted, Subject: p.Name, Confidence: 0.9,
+		d.explain(part, part, true, Finding{Cause: PoolExhausted, Subject: p.Name, Confidence: 0.9,
 			Summary: fmt.Sprintf("all connections of pool %s are in use: %s goroutines at a time wait for one of %s", p.Name, num(wait), maximum(p.Max)),
 			Proof:   proof})
 	}
@@ -109,8 +109,8 @@ func (d *diagnosis) poolWait(p *Pool) float64 {
 }
 
 // own blames what the routes do themselves, by what their goroutines were seen at.
-func (d *diagnosis) own() {
-	rest := min(d.self+d.stuck, d.left)
+func (d *diagnosis) themselves() {
+	rest := min(d.own, d.left)
 	if rest < worth*d.harm {
 		return
 	}
@@ -156,7 +156,7 @@ func (d *diagnosis) own() {
 			f := Finding{Cause: cause, Subject: subject, Confidence: confidence,
 				Summary: fmt.Sprintf("%s goroutines of requests at a time %s in %s", num(w), k.does, top.Function),
 				Proof:   []Proof{{"goroutine samples", w, math.NaN(), fmt.Sprintf("of %s that were seen waiting for nothing that is measured; %s", num(all), at(top))}}}
-			d.explain(rest*w/all, cause == Backpressure, f)
+			d.explain(rest*w/all, rest*w/all, cause == Backpressure, f)
 		}
 		return
 	}
@@ -168,11 +168,11 @@ func (d *diagnosis) own() {
 			f.Cause = DiskStall
 			f.Proof = append(f.Proof, Proof{"observe_pressure_waiting_seconds_total", pressure, 0.1, "share of the time that somebody waited for a disk, beyond the usual"})
 		}
-		d.explain(rest, false, f)
+		d.explain(rest, rest, false, f)
 		return
 	}
 	if pressure >= 0.2 {
-		d.explain(rest, false, Finding{Cause: DiskStall, Confidence: 0.6,
+		d.explain(rest, rest, false, Finding{Cause: DiskStall, Confidence: 0.6,
 			Summary: fmt.Sprintf("somebody waits for a disk for %s of the time", pct(pressure)),
 			Proof:   []Proof{{"observe_pressure_waiting_seconds_total", pressure, 0.2, "share of the time that somebody waited for a disk, beyond the usual"}}})
 		return
@@ -206,23 +206,24 @@ func (d *diagnosis) slowest() string {
 // slowRoutes blames the routes whose own time rose and that nothing explains. When
 // all of them did alike it is no route's own code: nobody is blamed.
 func (d *diagnosis) slowRoutes(rest float64) {
-	slower := 0
-	for _, r := range d.routes {
-		if r.harm > 0 {
-			slower++
-		}
-	}
-	for _, r := range d.routes {
+	for i := range d.routes {
+		r := &d.routes[i]
 		part := min(r.self, rest)
-		if part < worth*d.harm || slower > 2 && part < 0.5*d.self {
+		if part < worth*d.harm || r.self/r.rate < 2*d.othersSlower(i) {
 			continue
 		}
 		usual := "not known"
 		if r.was != nil {
 			usual = dur(r.before)
 		}
-		d.explain(part, false, Finding{Cause: SlowRoute, Subject: r.Route.Route, Confidence: 0.7,
+		d.explain(part, part, false, Finding{Cause: SlowRoute, Subject: r.Route.Route, Confidence: 0.7,
 			Summary: fmt.Sprintf("requests of %s take %s (usually: %s), and no processor, lock, pool or known dependency explains it", r.Route.Route, dur(r.mean), usual),
 			Proof:   []Proof{{"http_server_request_duration_seconds", r.mean, r.before, fmt.Sprintf("mean of %.0f requests; %s of it in the route itself", r.Requests, dur(r.self/r.rate))}}})
 	}
+}
+
+// othersSlower is by how much requests of all other routes got slower themselves.
+func (d *diagnosis) othersSlower(but int) float64 {
+	r := &d.routes[but]
+	return share1(d.self-r.self, d.rate-r.rate)
 }
