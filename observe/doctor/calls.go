@@ -23,7 +23,7 @@ func (d *diagnosis) calls() {
 		dep := &d.now.Dependencies[i]
 		slower := d.partOf(dep.Name, func(p partFigures) float64 { return p.slower })
 		more := d.partOf(dep.Name, func(p partFigures) float64 { return p.more })
-		if slower+more+d.stuckIn(dep.Name) < worth*d.harm {
+		if !d.worthy(slower + more + d.stuckIn(dep.Name)) {
 			continue
 		}
 		was := d.usualDependency(dep.Name)
@@ -88,7 +88,7 @@ func failing(dep, was *Dependency) (errors float64, yes bool) {
 	if was != nil {
 		usual = share(max0(was.Errors), was.Calls)
 	}
-	return errors, dep.Errors >= failures && errors >= failingShare && errors >= 3*usual
+	return errors, dep.Errors >= failures && (errors >= failingShare && errors >= 3*usual || errors >= failingMostly)
 }
 
 // repeats reports whether a dependency's calls multiply because they fail, and by what.
@@ -357,4 +357,39 @@ func (d *diagnosis) databaseSlow(name string, part float64, proof []Proof, sympt
 	return d.explain(part, 0, false, Finding{Cause: DatabaseSlow, Subject: name, Confidence: 0.9, Symptoms: symptoms,
 		Summary: fmt.Sprintf("operations of %s take %s (usually %s)", name, dur(mean), dur(usual)),
 		Proof:   append([]Proof{{"db_client_operation_duration_seconds", mean, usual, fmt.Sprintf("mean of all operations; %d of %d statements are slower", slow, known)}}, proof...)})
+}
+
+// alwaysWasteful tells of calls that no program means to make so, however usual they
+// are: queries in a loop, and connections that are used once.
+func (d *diagnosis) alwaysWasteful() {
+	for i := range d.now.Routes {
+		r := &d.now.Routes[i]
+		if share(max0(r.Repeated), max0(r.Requests)) < 0.5 {
+			continue
+		}
+		for _, p := range r.Parts {
+			calls := share1(p.Calls, r.Requests)
+			part := min(max0(p.Seconds), max0(r.Waited)) / d.seconds
+			if calls < loopCalls || part < wasted*d.load {
+				continue
+			}
+			what := "queries"
+			if r.Query != "" {
+				what += " (" + r.Query + ")"
+			}
+			d.add(Finding{Cause: RepeatedQueries, Subject: r.Route, Level: d.level(part, true), Share: share(part, d.load), Confidence: 0.8,
+				Summary: fmt.Sprintf("a request of %s makes %s %s of %s, and has always", r.Route, num(calls), what, p.Name),
+				Proof:   []Proof{{"observe_db_repeated_queries_total", r.Repeated, 0.5 * r.Requests, fmt.Sprintf("of %.0f requests ran one query too often", r.Requests)}}})
+		}
+	}
+	for i := range d.now.Dependencies {
+		dep := &d.now.Dependencies[i]
+		fresh, connecting := share(max0(dep.Connections), max0(dep.Calls)), max0(dep.Connecting)/d.seconds
+		if fresh < 0.5 || dep.Connections < 4*minRequests || connecting < wasted*d.load {
+			continue
+		}
+		d.add(Finding{Cause: ConnectionChurn, Subject: dep.Name, Level: d.level(connecting, true), Share: share(connecting, d.load), Confidence: 0.8,
+			Summary: fmt.Sprintf("%s of the calls of %s open a connection, and always have", pct(fresh), dep.Name),
+			Proof:   []Proof{{"observe_http_client_phase_duration_seconds", connecting, wasted * d.load, "goroutine-seconds per second of connecting"}}})
+	}
 }

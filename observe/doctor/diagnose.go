@@ -22,14 +22,10 @@ func Diagnose(e Evidence) Report {
 	}
 	d := &diagnosis{figures: newFigures(&e)}
 	if d.slow() {
-		d.left, d.own = d.harm, d.self+d.stuck
-		d.machine()
-		d.collector()
-		d.processors()
-		d.locks()
-		d.pools()
-		d.calls()
-		d.themselves()
+		d.blame(true)
+	}
+	if len(d.findings) == 0 {
+		d.blameAnyway()
 	}
 	d.failures()
 	d.queues()
@@ -37,6 +33,41 @@ func Diagnose(e Evidence) Report {
 	d.losses()
 	d.finish(&r)
 	return r
+}
+
+// blame finds who is guilty of the harm. Without calls, those who only might be are
+// left out: dependencies and routes that take the time they need.
+func (d *diagnosis) blame(calls bool) {
+	d.left, d.own = d.harm, d.self+d.stuck
+	d.machine()
+	d.collector()
+	d.processors()
+	d.locks()
+	d.pools()
+	if calls {
+		d.calls()
+		d.themselves()
+	}
+}
+
+// blameAnyway tells what wastes much of the users' time, or takes it where they wait
+// long, even if it always has: a fault that is as old as the process is usual, too.
+func (d *diagnosis) blameAnyway() {
+	relative, left := d.figures, d.left
+	chronic := d.anyway()
+	if chronic.rate < 2 {
+		return
+	}
+	d.figures = chronic
+	d.alwaysWasteful()
+	d.figures = relative
+	slow := chronic.slowRequests >= slowMany*chronic.rate*chronic.seconds
+	lost := chronic.waste() >= wasted*chronic.load && chronic.load >= wastedMin*chronic.rate
+	if (slow || lost) && len(d.findings) == 0 {
+		d.figures = chronic
+		d.blame(slow)
+		d.figures, d.left = relative, left
+	}
 }
 
 // diagnosis is one on its way.
@@ -62,15 +93,14 @@ type symptom struct {
 // for a dependency.
 func (d *diagnosis) explain(part, own float64, waste bool, f Finding) bool {
 	part = max0(part)
-	if math.IsNaN(part) || part < worth*d.harm {
+	if !d.worthy(part) {
 		return false
 	}
-	if got := min(part, d.left); got < worth*d.harm {
+	if !d.worthy(min(part, d.left)) {
 		d.symptoms = append(d.symptoms, symptom{f.Cause, f.Subject, part})
 		return false
-	} else {
-		part = got
 	}
+	part = min(part, d.left)
 	f.Share = share(part, d.load)
 	f.Level = d.level(part, waste)
 	f.Proof = append([]Proof{d.slower(part)}, f.Proof...)
@@ -80,10 +110,24 @@ func (d *diagnosis) explain(part, own float64, waste bool, f Finding) bool {
 	return true
 }
 
+// worthy reports whether a part of the harm is worth telling.
+func (d *diagnosis) worthy(part float64) bool {
+	if !(part > 0) || part >= worth*d.harm || d.chronic || d.past == 0 {
+		return part > 0 && part >= worth*d.harm
+	}
+	if d.ready >= worth*d.harm {
+		return part >= worthShort*d.harm && part >= d.usualLoad/2
+	}
+	return part >= worthAlone*d.harm && part >= d.usualLoad
+}
+
 // slower is the proof that there is harm.
 func (d *diagnosis) slower(part float64) Proof {
 	text := fmt.Sprintf("requests spend %s goroutine-seconds per second, %s beyond their usual; this explains %s", num(d.load), num(d.harm), num(part))
-	if d.past == 0 {
+	switch {
+	case d.chronic:
+		text = fmt.Sprintf("requests spend %s goroutine-seconds per second, as far as is known as ever; this takes %s of them", num(d.load), num(part))
+	case d.past == 0:
 		text = fmt.Sprintf("slow requests spend %s of %s goroutine-seconds per second; this explains %s (nothing is known of the time before)", num(d.harm), num(d.load), num(part))
 	}
 	return Proof{"http_server_request_duration_seconds", d.harm, worth * d.usualLoad, text}

@@ -23,8 +23,18 @@ const (
 	// felt, beyond 1 s interrupt (Nielsen, Usability Engineering, 1993, ch. 5).
 	slowMean = 0.25
 	slowP99  = 1.0
-	// What a cause must explain of the harm to be told.
-	worth = 0.2
+	// What a cause must explain of the harm to be told: a fifth; or less, if that is as
+	// much as requests usually take and so would be told were it alone. Where
+	// processors are short everything waits longer, and it takes more to be blamed.
+	worth      = 0.2
+	worthAlone = 0.03
+	worthShort = 0.1
+	// Of the users' time: so much of it lost in queues for processors, locks and
+	// connections is waste, however usual it is; and so many requests that are slow by
+	// any measure are no rare report.
+	wasted    = 0.3
+	wastedMin = 0.005 // seconds a request takes
+	slowMany  = 0.2
 	// A process as young as this has cold caches and connections.
 	warmUp = 30 * time.Second
 )
@@ -35,6 +45,7 @@ type figures struct {
 	seconds    float64 // of the interval
 	past       float64 // seconds of the usual window; 0: nothing is known
 	young      bool
+	chronic    bool // judged without regard to what is usual
 
 	rt, was Runtime        // unknown numbers are NaN
 	routes  []routeFigures // those that are slower
@@ -45,6 +56,7 @@ type figures struct {
 	harm            float64 // goroutine-seconds per second beyond the usual
 	stuck           float64 // of that, in requests that do not end
 	self            float64 // of that, in the routes themselves
+	slowRequests    float64 // of routes that are slow by any measure; only where that is asked
 	page            bool    // it is worth waking somebody
 	delay           float64 // seconds by which one wake-up is later than usual
 	ready           float64 // of the harm, the wait for processors at most
@@ -76,13 +88,33 @@ func newFigures(e *Evidence) *figures {
 	f := &figures{now: &e.Now, usual: &e.Usual, seconds: e.Now.Interval.Seconds(), past: max(e.Usual.Interval.Seconds(), 0), young: e.Running > 0 && e.Running < warmUp}
 	f.rt, f.was = known(e.Now.Runtime), known(e.Usual.Runtime)
 	if f.past == 0 {
-		f.was = known(Runtime{})
+		f.usual, f.was = new(Window), Runtime{}
 	}
-	f.delay = max(over(max0(f.rt.SchedMean), f.was.SchedMean), over(max0(f.rt.WakeupP50), f.was.WakeupP50))
+	f.reckon()
+	return f
+}
+
+// anyway returns the figures without regard to what is usual.
+func (f *figures) anyway() *figures {
+	c := &figures{now: f.now, usual: new(Window), seconds: f.seconds, young: f.young, chronic: true, rt: f.rt}
+	c.reckon()
+	return c
+}
+
+func (f *figures) reckon() {
+	f.delay = max(max0(over(f.rt.SchedMean, f.was.SchedMean)), max0(over(f.rt.WakeupP50, f.was.WakeupP50)))
 	f.compareRoutes()
 	f.findStuck()
 	f.findReady()
-	return f
+}
+
+// waste is the users' time that is lost in queues, as far as that is known.
+func (f *figures) waste() float64 {
+	sum := f.ready + max0(f.rt.MutexWait) + max0(f.rt.GCAssist)
+	for i := range f.now.Pools {
+		sum += max0(f.now.Pools[i].WaitSeconds) / f.seconds
+	}
+	return min(sum, f.load)
 }
 
 func (f *figures) compareRoutes() {
@@ -142,11 +174,14 @@ func (f *figures) compare(c *routeFigures, n float64) {
 		}
 		c.harm = c.rate * (c.mean - c.before)
 		f.page = f.page || c.mean >= pageBy*c.before && c.mean-c.before >= pageMin
-	case f.past > 0 && !(max0(c.P99) >= slowP99):
-		return // new since, and not slow by any measure
-	case c.mean < slowMean && !(max0(c.P99) >= slowP99):
+	case f.chronic: // it is all to be explained
+		c.harm = c.rate * c.mean
+		if c.slow() {
+			f.slowRequests += n
+		}
+	case !c.slow():
 		return
-	default:
+	default: // new, or nothing is known of the time before
 		c.harm = c.rate * c.mean
 	}
 	waited, sum := f.waitedMore(c, n), 0.0
@@ -163,6 +198,9 @@ func (f *figures) compare(c *routeFigures, n float64) {
 	}
 	c.self = max(c.harm-waited, 0)
 }
+
+// slow reports whether the requests are slow by any measure.
+func (c *routeFigures) slow() bool { return c.mean >= slowMean || max0(c.P99) >= slowP99 }
 
 // waitedMore is how much of a route's harm lies in its parts.
 func (f *figures) waitedMore(c *routeFigures, n float64) float64 {
@@ -253,6 +291,8 @@ func (f *figures) level(part float64, waste bool) Level {
 	switch {
 	case f.young:
 		return Info
+	case f.chronic:
+		return Ticket
 	case f.past == 0 && !waste:
 		return Ticket
 	case (f.page || f.past == 0) && part >= worth*f.harm:

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 const (
@@ -27,7 +28,7 @@ const (
 )
 
 // starved reports whether waiting for processors explains enough of the harm.
-func (d *diagnosis) starved() bool { return d.ready >= worth*d.harm }
+func (d *diagnosis) starved() bool { return d.worthy(d.ready) }
 
 // owned is how much of what the processors' absence explains lies in the routes
 // themselves: they and their dependencies' answers wait alike.
@@ -72,6 +73,12 @@ func (d *diagnosis) machine() {
 	more := over(others, max0(was.HostBusy-was.HostOwn)+max0(was.Steal))
 	ownMore := over(rt.HostOwn, was.HostOwn)
 	busy := rt.HostBusy >= busyHost || rt.Steal >= othersMore
+	// Where the host's account is hidden, threads that wait while this process uses
+	// little tell the same.
+	delayed := used < 0.6 && max0(over(rt.RunDelay, was.RunDelay)) >= max(0.5, max0(rt.CPU))
+	if delayed && !(rt.HostBusy > 0) {
+		busy, more = true, othersMore
+	}
 	// What loads this service from the same host rises with the requests.
 	if busy && more >= othersMore && more > 1.5*max0(ownMore) && d.surge() < 1.4 {
 		d.explain(d.ready, d.owned(d.ready), true, Finding{Cause: NoisyNeighbour, Confidence: 0.8,
@@ -149,7 +156,7 @@ func (d *diagnosis) processors() {
 	switch {
 	case d.starved() && busy:
 		part += min(d.self, rise) // and what it computes itself
-	case cores >= 0.3 && cores >= burnerShare*rise && (d.starved() || d.self >= worth*d.harm):
+	case cores >= 0.3 && cores >= burnerShare*rise && (d.starved() || d.worthy(d.self)):
 		part += min(d.self, cores) // it harms but its own requests
 	case d.starved():
 	default:
@@ -202,7 +209,7 @@ func (d *diagnosis) burner() (who string, cores float64) {
 		switch {
 		case s.Kind != OnCPU:
 		case s.Route != "":
-			routes[s.Route] += max0(s.Weight)
+			routes[labelOf(s.Route)] += max0(s.Weight)
 		default:
 			none[s.Function] += max0(s.Weight)
 		}
@@ -210,12 +217,12 @@ func (d *diagnosis) burner() (who string, cores float64) {
 	if len(routes)+len(none) > 0 {
 		for i := range d.now.Routes {
 			r := &d.now.Routes[i]
-			if now := routes[r.Route]; now > 0 {
+			if now := routes[labelOf(r.Route)]; now > 0 {
 				try(r.Route, now, d.usualCPU(r.Route, i))
 			}
 		}
 		for _, j := range d.now.Jobs {
-			if now := routes[j.Job]; now > 0 {
+			if now := routes[labelOf(j.Job)]; now > 0 {
 				try(j.Job, now, 0)
 			}
 		}
@@ -247,4 +254,12 @@ func (d *diagnosis) usualCPU(route string, place int) float64 {
 		return max0(w.CPU)
 	}
 	return 0
+}
+
+// labelOf is a route without its method, as profiles are labelled.
+func labelOf(route string) string {
+	if _, path, ok := strings.Cut(route, " "); ok && strings.HasPrefix(path, "/") {
+		return path
+	}
+	return route
 }

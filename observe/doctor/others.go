@@ -31,7 +31,8 @@ func (d *diagnosis) failures() {
 		// How many of the users' requests get to see it?
 		seen := d.failedShare(dep.Name)
 		f.Share, f.Level = max(seen, 0), Ticket
-		if seen >= failingShare && !d.young {
+		asEver := was != nil && errors < 3*share(max0(was.Errors), was.Calls)
+		if seen >= failingShare && !d.young && !asEver {
 			f.Level = Page
 		}
 		d.add(f)
@@ -52,11 +53,17 @@ func (d *diagnosis) failures() {
 			level = Page
 		}
 		switch {
-		case r.Panics >= failures && panics >= 0.01 && panics >= 3*usualPanics:
+		case r.Panics >= failures && panics >= 0.01: // nobody means to panic, however usual it is
+			if panics < 3*usualPanics {
+				level = Ticket
+			}
 			d.add(Finding{Cause: PanicLoop, Subject: r.Route, Level: level, Share: d.requestShare(r.Panics), Confidence: 0.95,
 				Summary: fmt.Sprintf("%s of the requests of %s panic", pct(panics), r.Route),
 				Proof:   []Proof{{"observe_panics_total", r.Panics, failures, fmt.Sprintf("panics in %.0f requests", n)}}})
-		case r.Errors >= failures && errors >= failingShare && errors >= 3*usualErrors && r.Errors/d.seconds > failed && !d.explainedErrors():
+		case r.Errors >= failures && (errors >= failingShare && errors >= 3*usualErrors || errors >= failingMostly) && r.Errors/d.seconds > failed && !d.explainedErrors():
+			if errors < 3*usualErrors {
+				level = Ticket
+			}
 			d.add(Finding{Cause: RouteFailing, Subject: r.Route, Level: level, Share: d.requestShare(r.Errors), Confidence: 0.7,
 				Summary: fmt.Sprintf("%s of the requests of %s fail (usually %s), and no dependency's errors explain it", pct(errors), r.Route, pct(usualErrors)),
 				Proof:   []Proof{{"http_server_request_duration_seconds", errors, max(failingShare, 3*usualErrors), fmt.Sprintf("share of %.0f requests with status 500 and above", n)}}})

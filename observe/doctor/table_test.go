@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,6 +39,44 @@ func TestTable(t *testing.T) {
 		if !seen[i.Cause] {
 			t.Errorf("no row has the cause %s", i.Cause)
 		}
+	}
+}
+
+// TestTableOfOldFaults: what is as old as the process is usual, too. What is waste
+// by nature is told all the same, and nothing of what is healthy.
+func TestTableOfOldFaults(t *testing.T) {
+	rows, err := readTable("testdata/table.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waste := []Cause{
+		CPUSaturated, CPUBurner, CPUThrottled, NoisyNeighbour, GOMAXPROCSWrong, GCAllocation, GCMemoryLimit, LockContention, LockHeldIO, LoggingLock,
+		PoolExhausted, PanicLoop, DependencyFailing, RouteFailing, ConnectionLeak, DescriptorLeak, HeapLeak, MemoryNearLimit, TelemetryLoss, QueueGrowing, QueueStalled,
+	}
+	told := 0
+	for _, row := range rows[1:] {
+		same := row.window(t, rows[0])
+		for _, usual := range []Window{{}, same} {
+			r := Diagnose(Evidence{Now: same, Usual: usual, Running: time.Hour})
+			want, _, _ := strings.Cut(row.want, " ")
+			switch {
+			case (want == "healthy" || want == "unknown") && r.Verdict == Sick:
+				t.Errorf("%s, usual for %v: %s", row.name, usual.Interval, r)
+			case row.name == "deadlock" || row.name == "database slow, pool full" || row.name == "goroutine leak" || !slices.Contains(waste, Cause(want)):
+			case len(r.Findings) == 0 || string(r.Findings[0].Cause) != want:
+				t.Errorf("%s, usual for %v: %s", row.name, usual.Interval, r)
+			default:
+				told++
+			}
+			for _, f := range r.Findings {
+				if usual.Interval > 0 && f.Level == Page && f.After == 0 && f.Cause != MemoryNearLimit {
+					t.Errorf("%s is as ever, and wakes somebody: %s", row.name, r)
+				}
+			}
+		}
+	}
+	if told < 40 {
+		t.Errorf("%d were told", told)
 	}
 }
 
@@ -183,10 +222,9 @@ func (row tableRow) window(t *testing.T, usual tableRow) Window {
 	}
 	n := rate * tableSeconds
 	extraSelf := map[string]float64{}
-	ownSelf, _ := f["self"], 0
+	ownSelf := f["self"]
 	for _, r := range tableRoutes {
 		if v, ok := f["self@"+r.name]; ok {
-			ownSelf = u["self"]
 			extraSelf[r.name] = v - u["self"]*r.percent
 		}
 	}

@@ -10,9 +10,12 @@ import (
 func (d *diagnosis) locks() {
 	sampled, top := d.sites(Lock, LockIO, LogLock)
 	wait := max(max0(over(d.rt.MutexWait, d.was.MutexWait)), sampled)
+	if d.sampled() { // the runtime counts all goroutines, the samples those of requests
+		wait = min(wait, 2*sampled)
+	}
 	// Requests wait for locks in their own time; other goroutines' waits are not theirs.
 	part := min(wait, d.own)
-	if part < worth*d.harm {
+	if !d.worthy(part) {
 		return
 	}
 	io, held := d.sites(LockIO)
@@ -67,7 +70,7 @@ func (d *diagnosis) pools() {
 			wait *= sampled / total
 		}
 		part := min(wait, d.own)
-		if part < worth*d.harm {
+		if !d.worthy(part) {
 			continue
 		}
 		proof := []Proof{{"observe_db_client_connection_wait_seconds_total", wait, worth * d.harm,
@@ -111,7 +114,7 @@ func (d *diagnosis) poolWait(p *Pool) float64 {
 // own blames what the routes do themselves, by what their goroutines were seen at.
 func (d *diagnosis) themselves() {
 	rest := min(d.own, d.left)
-	if rest < worth*d.harm {
+	if !d.worthy(rest) {
 		return
 	}
 	if !d.sampled() {
@@ -209,7 +212,7 @@ func (d *diagnosis) slowRoutes(rest float64) {
 	for i := range d.routes {
 		r := &d.routes[i]
 		part := min(r.self, rest)
-		if part < worth*d.harm || r.self/r.rate < 2*d.othersSlower(i) {
+		if !d.worthy(part) || r.self/r.rate < 2*d.othersSlower(i) {
 			continue
 		}
 		usual := "not known"
