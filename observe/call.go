@@ -61,7 +61,10 @@ func finishSpan(s *span.Span, series *timing, start time.Time, errorType string,
 	series.observeFor(end.Sub(start), end, exemplar(s))
 }
 
-type call struct{ dependency, operation string }
+type call struct {
+	dependency, operation string
+	party                 *span.Party // set at the end
+}
 
 // Describe gives the attributes of the call's span when somebody will read
 // them; finishSpan adds the error.
@@ -75,20 +78,23 @@ func (c *call) Describe(attrs []attribute.KeyValue, ended bool) []attribute.KeyV
 // calls is what all Calls of one Telemetry share.
 type calls struct {
 	duration *vec[*timing]
-	found    cache[callKey, *timing]
+	found    cache[callKey, foundDependency]
+	parties  *parties
 }
 
 type callKey struct{ dependency, operation, errorType string }
 
 func (s *calls) timing(c *call, errorType string) *timing {
 	key := callKey{c.dependency, c.operation, errorType}
-	if t, ok := s.found.get(key); ok {
-		return t
+	if is, ok := s.found.get(key); ok {
+		c.party = is.party
+		return is.timing
 	}
 	t, exact := s.duration.with(c.dependency, c.operation, errorType)
+	c.party = s.parties.named(span.Party{Kind: kindOther, Name: c.dependency})
 	// What is mended shares a series and is without number: see client.timing.
 	if exact && utf8.ValidString(c.dependency) && utf8.ValidString(c.operation) {
-		s.found.add(key, t)
+		s.found.add(key, foundDependency{timing: t, party: c.party})
 	}
 	return t
 }

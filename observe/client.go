@@ -166,6 +166,8 @@ type outgoing struct {
 	body    io.ReadCloser
 	conn    *connection   // that the body is on, nil when it is not known
 	headed  time.Duration // from the start to the response's header
+	waited  time.Duration // by the caller, for header and body; set at the end
+	reading atomic.Int64  // nanoseconds in the reads of the body that are timed
 	ended   atomic.Bool
 	watched watched
 }
@@ -287,20 +289,22 @@ func (o *outgoing) finish(t *transport, r *http.Request, resp *http.Response, er
 		if upgraded {
 			o.conn = nil
 		}
-		o.end(o.headed, "", !returned)
+		o.end(o.headed, o.headed, "", !returned)
 		return
 	}
 	o.body = resp.Body
 	t.client.bodies.open(o, on)
+	o.span.Answered(o.headed)
 	resp.Body = o
 }
 
-// end ends the request once. A body that broke off is told by the span alone:
+// end ends the request once; its caller waited for so long of it. A body that broke off is told by the span alone:
 // the metric was observed with the header.
-func (o *outgoing) end(took time.Duration, errorType string, panicked bool) {
+func (o *outgoing) end(took, waited time.Duration, errorType string, panicked bool) {
 	if !o.ended.CompareAndSwap(false, true) {
 		return
 	}
+	o.waited = waited
 	if o.conn != nil {
 		o.conn.release()
 	}
@@ -314,13 +318,18 @@ func (o *outgoing) end(took time.Duration, errorType string, panicked bool) {
 	o.span.FinishWith(&outcome)
 }
 
-// endBody ends the request with its body.
-func (o *outgoing) endBody(errorType string) {
+// endBody ends the request with its body. Whole says that the reads so far have
+// waited for all of it.
+func (o *outgoing) endBody(errorType string, whole bool) {
 	if o.ended.Load() {
 		return
 	}
 	took := o.span.Running()
-	o.end(took, errorType, false)
+	waited := took
+	if !whole {
+		waited = o.headed + time.Duration(o.reading.Load())
+	}
+	o.end(took, waited, errorType, false)
 	if o.host.client.bodies.done(o) {
 		o.host.observe(phaseBody, took-o.headed, currentProcessor())
 	}
@@ -328,22 +337,30 @@ func (o *outgoing) endBody(errorType string) {
 
 // Read and Close make outgoing the body of its response.
 func (o *outgoing) Read(p []byte) (int, error) {
-	o.watched.reads.Add(1) // odd while one is under way
+	reads := o.watched.reads.Add(1) // odd while one is under way
+	timed := reads > 2*untimedReads
+	var began time.Duration
+	if timed {
+		began = o.span.Running()
+	}
 	n, err := o.body.Read(p)
 	o.watched.reads.Add(1)
+	if timed {
+		o.reading.Add(int64(o.span.Running() - began))
+	}
 	switch {
 	case err == nil:
 	case err == io.EOF:
-		o.endBody("")
+		o.endBody("", !timed)
 	case !o.ended.Load():
-		o.endBody(errorType(err))
+		o.endBody(errorType(err), !timed)
 	}
 	return n, err
 }
 
 func (o *outgoing) Close() error {
 	err := o.body.Close()
-	o.endBody("")
+	o.endBody("", false)
 	return err
 }
 

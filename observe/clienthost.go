@@ -53,6 +53,7 @@ type clientHost struct {
 	number        int         // the port, 0 when it is none
 	stats         *clientHost // that counts the connections: itself, or the one of the rest
 	bounded       bool        // it is one of few and may be remembered
+	party         *span.Party // nil where stats is another's
 
 	known  cache[clientKey, *clientSeries]
 	latest [16]atomic.Pointer[clientSeries]
@@ -94,6 +95,7 @@ func (hs *hosts) begin(c *client) {
 	hs.client = c
 	hs.all = map[hostPortKey]*clientHost{}
 	hs.rest = newClientHost(c, other, other)
+	hs.rest.party = c.tel.parties.named(span.Party{Kind: kindHTTP, Name: other})
 	c.tel.metrics.register(clientConnections, hs)
 }
 
@@ -165,6 +167,7 @@ func (hs *hosts) host(address, port string) *clientHost {
 	h.address, h.port = strings.Clone(address), strings.Clone(port)
 	h.phases[phaseWait].Store(wait)
 	h.bounded = true
+	h.party = hs.client.tel.parties.named(span.Party{Kind: kindHTTP, Name: hostName(h.address, h.port)})
 	hs.all[hostPortKey{h.address, h.port}] = h
 	return h
 }

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/loadline-go/loadline/internal/span"
 )
 
 // OpenDB is sql.OpenDB with every operation measured and traced, and the pool
@@ -86,6 +88,7 @@ func (c dsnConnector) Driver() driver.Driver { return c.driver }
 type database struct {
 	tel          *Telemetry
 	name, system string
+	party        *span.Party
 	pool         *pool
 	slow         slowLog
 
@@ -109,7 +112,7 @@ type database struct {
 }
 
 func newDatabase(t *Telemetry, name, system string) *database {
-	d := &database{tel: t, name: name, system: system, conns: map[*conn]struct{}{}, extra: map[opened]struct{}{}}
+	d := &database{tel: t, name: name, system: system, party: t.parties.named(span.Party{Kind: kindDatabase, Name: or(name, system)}), conns: map[*conn]struct{}{}, extra: map[opened]struct{}{}}
 	for _, f := range []struct {
 		op   **statement
 		name string

@@ -17,7 +17,7 @@ import (
 type dependencies struct {
 	tel                      *Telemetry
 	rpc, messaging, consumed *vec[*timing]
-	found                    cache[dependencyKey, *timing]
+	found                    cache[dependencyKey, foundDependency]
 	served                   *procedures
 }
 
@@ -48,31 +48,40 @@ func newDependencies(t *Telemetry) *dependencies {
 	}
 }
 
+// foundDependency is what spans with one dependencyKey have in common.
+type foundDependency struct {
+	timing *timing
+	party  *span.Party
+	failed bool // it is the dependency that failed
+}
+
 // ended is called for every span of others that ends.
-func (d *dependencies) ended(s *span.Span) {
+func (d *dependencies) ended(s *span.Span) span.Wait {
 	if s.Describer() != nil { // one of ours, measured where it ends
-		return
+		return span.Wait{}
 	}
 	switch s.SpanKind() {
 	case trace.SpanKindServer:
 		d.served.ended(s)
-		return
+		return span.Wait{}
 	case trace.SpanKindClient, trace.SpanKindProducer, trace.SpanKindConsumer:
 	default:
-		return
+		return span.Wait{}
 	}
 	key, ok := describeDependency(s)
 	if !ok {
-		return
+		return span.Wait{}
 	}
-	t, found := d.found.get(key)
+	is, found := d.found.get(key)
 	if !found {
-		var exact bool
-		if t, exact = d.timing(key); exact {
-			d.found.add(key, t)
+		t, exact := d.timing(key)
+		is = foundDependency{t, d.tel.parties.named(key.party(exact)), faultOf(key.errorType())}
+		if exact {
+			d.found.add(key, is)
 		}
 	}
-	t.observeFor(s.Duration(), s.EndTime(), exemplar(s))
+	is.timing.observeFor(s.Duration(), s.EndTime(), exemplar(s))
+	return span.Wait{Party: is.party, Failed: is.failed}
 }
 
 func (d *dependencies) timing(k dependencyKey) (*timing, bool) {

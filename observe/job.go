@@ -148,9 +148,10 @@ func (t *Telemetry) Publish(ctx context.Context, job Job, f func(context.Context
 	if job.System == "" {
 		job.System = "_OTHER"
 	}
-	r := &run{job: job, waited: -1}
+	to := t.jobs.messages.of(&job)
+	r := &run{job: job, waited: -1, party: to.party}
 	t.provider.Begin(&r.span, ctx, span.Options{
-		Name: t.jobs.messages.of(&job).sendName, Kind: trace.SpanKindProducer, Start: start, Describer: r, Scope: t.scope,
+		Name: to.sendName, Kind: trace.SpanKindProducer, Start: start, Describer: r, Scope: t.scope,
 	})
 	on := currentProcessor()
 	returned := false
@@ -218,6 +219,7 @@ type run struct {
 	span   span.Span
 	job    Job
 	state  *jobState     // nil: a publication
+	party  *span.Party   // that a publication waits for
 	waited time.Duration // negative: not known
 	class  string        // set at the end
 }

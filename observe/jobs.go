@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/loadline-go/loadline/internal/span"
 )
 
 // jobs is what all Runs of one Telemetry share. It is a collector for what is
@@ -161,6 +163,7 @@ func (j *jobs) Collect(ch chan<- prometheus.Metric) {
 type messages struct {
 	sending, processing   *vec[*timing]
 	sentCount, takenCount *vec[prometheus.Counter]
+	parties               *parties
 	found                 cache[destination, *messageSeries]
 	room                  atomic.Int64 // left in found
 }
@@ -171,6 +174,7 @@ type destination struct{ system, queue string }
 // messageSeries are the series of one destination.
 type messageSeries struct {
 	all                   *messages
+	party                 *span.Party
 	system, queue         string // as labels
 	processName, sendName string // of spans
 
@@ -187,6 +191,7 @@ type delivery struct {
 
 func newMessages(t *Telemetry) *messages {
 	m := &messages{
+		parties: &t.parties,
 		sending: t.dependencies.messaging, processing: t.dependencies.consumed,
 		sentCount: t.metrics.counter(messagesSent), takenCount: t.metrics.counter(messagesConsumed),
 	}
@@ -202,7 +207,7 @@ func (m *messages) of(j *Job) *messageSeries {
 	if s, ok := m.found.get(key); ok {
 		return s
 	}
-	s := &messageSeries{all: m, system: text(key.system, maxName), queue: text(key.queue, maxName), processName: "process", sendName: "send"}
+	s := &messageSeries{all: m, party: m.parties.named(span.Party{Kind: kindMessaging, Name: or(key.queue, key.system)}), system: text(key.system, maxName), queue: text(key.queue, maxName), processName: "process", sendName: "send"}
 	if key.queue != "" {
 		s.processName, s.sendName = "process "+s.queue, "send "+s.queue
 	}

@@ -46,6 +46,7 @@ type Telemetry struct {
 	databases    *databases
 	calls        *calls
 	dependencies *dependencies
+	parties      parties
 	pools        *pools
 	jobs         *jobs
 	sources      *sources
@@ -131,15 +132,17 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		t.secrets[strings.ToLower(key)] = true
 	}
 
+	t.parties.max = config.MaxSeries
 	t.health = newHealth(t.metrics)
 	t.server = newServer(t)
 	t.listeners = newListeners(t.metrics)
 	t.client = newClient(t)
 	t.begun("connections", t.client.closeIdle)
-	t.calls = &calls{duration: t.metrics.histogram(dependencyDuration)}
+	t.calls = &calls{duration: t.metrics.histogram(dependencyDuration), parties: &t.parties}
 	t.databases = newDatabases(t.metrics)
 	t.dependencies = newDependencies(t)
 	t.provider.OnEnd(t.dependencies.ended)
+	t.provider.OnWait(waitOf)
 	t.provider.OnStart(t.dependencies.served.began)
 	t.captures = newCaptures(t)
 	t.profiler = newProfiler(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -29,6 +30,9 @@ func Sampled(ctx context.Context) trace.Span {
 
 // Took returns how long the span took. It takes no lock: for the goroutine that ended it.
 func (s *Span) Took() time.Duration { return s.took }
+
+// Failed reports whether the status is an error. It takes no lock: for the goroutine that ended the span.
+func (s *Span) Failed() bool { return codes.Code(s.status) == codes.Error }
 
 // Running returns how long ago the span began.
 func (s *Span) Running() time.Duration { return time.Since(s.start) }
@@ -76,6 +80,9 @@ func (s *Span) Discard() {
 		}
 		s.next = nil
 		f.open--
+		if s.mode&modeWaits != 0 && !f.closed {
+			f.unwait(s.start.Sub(f.root.start))
+		}
 		gone = f.closed && f.open == 0
 		f.mu.Unlock()
 	}

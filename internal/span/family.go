@@ -13,16 +13,19 @@ import (
 type family struct {
 	root *Span
 
-	mu     sync.Mutex
-	free   []Span // memory for the next children
-	last   *Span  // the span that began last, linked by next; the ended ones wait here for the root's fate
-	linked int
-	open   int // children that have not ended
-	loose  int // children that are not linked because of the bounds
-	lost   int // of those, the refused ones that ended before the root's fate was known
-	closed bool
-	fate   fate
-	tally  *Tally // nil until asked for
+	mu      sync.Mutex
+	free    []Span // memory for the next children
+	last    *Span  // the span that began last, linked by next; the ended ones wait here for the root's fate
+	linked  int
+	open    int32 // children that have not ended
+	loose   int32 // children that are not linked because of the bounds
+	lost    int32 // of those, the refused ones that ended before the root's fate was known
+	waiting int32 // children under way that wait for somebody
+	closed  bool
+	fate    fate
+	tally   *Tally // nil until asked for
+
+	waits waitSums
 
 	home         *shard // constant
 	listed, gone bool   // in the table; or at rest, under home's lock as what follows
@@ -108,6 +111,13 @@ func (p *Provider) join(s, ours *Span) {
 	s.family.Store(f)
 	f.mu.Lock()
 	f.open++
+	if waitsFor(s.kind) && !f.closed {
+		s.mode |= modeWaits
+		f.waiting++
+		if f.waiting == 1 {
+			f.waits.since = s.start.Sub(f.root.start)
+		}
+	}
 	switch {
 	case f.closed:
 	case f.linked >= p.late.SpansPerTrace:
@@ -134,24 +144,38 @@ func (s *Span) settle(o *Outcome) {
 		s.endShell(o)
 		return
 	}
-	if s.descr == nil && p.onEnd != nil {
-		p.onEnd(s)
+	if s.mode&modeRoot != 0 {
+		if s.descr == nil && p.onEnd != nil {
+			p.onEnd(s)
+		}
+		if s.mode&modeSeen != 0 {
+			p.emit(s, "", false, o.Detacher)
+		}
+		p.endRoot(s, o)
+		return
+	}
+	var w Wait
+	if s.descr == nil {
+		if p.onEnd != nil {
+			w = p.onEnd(s)
+		}
+	} else if s.mode&modeWaits != 0 && p.onWait != nil {
+		w = p.onWait(s)
 	}
 	if s.mode&modeSeen != 0 {
 		p.emit(s, "", false, o.Detacher)
 	}
-	if s.mode&modeRoot != 0 {
-		p.endRoot(s, o)
-		return
-	}
-	p.endChild(s)
+	p.endChild(s, w)
 }
 
-func (p *Provider) endChild(s *Span) {
+func (p *Provider) endChild(s *Span, w Wait) {
 	f := s.family.Load()
 	f.mu.Lock()
 	s.marks.Or(markDone)
 	f.open--
+	if s.mode&modeWaits != 0 {
+		f.waited(s, w)
+	}
 	late := f.fate == kept
 	gone := f.closed && f.open == 0
 	if f.fate == undecided && s.mode&modeSampled == 0 && s.marks.Load()&markLoose != 0 {
@@ -219,7 +243,8 @@ func (p *Provider) endRoot(s *Span, o *Outcome) {
 		c = next
 	}
 	f.last, f.linked = open, linked
-	lost, loose := f.lost, f.loose
+	f.account(w, s, o)
+	lost, loose := int(f.lost), int(f.loose)
 	gone := f.open == 0
 	f.mu.Unlock()
 
@@ -339,7 +364,7 @@ func (f *family) evict() {
 		c, c.next = c.next, nil
 	}
 	f.last = nil
-	f.loose += f.linked
+	f.loose += int32(f.linked)
 	f.linked = math.MaxInt // nothing is linked any more
 	f.mu.Unlock()
 }

@@ -181,7 +181,7 @@ func TestADiscardedSpanNeverWas(t *testing.T) {
 	for _, sampler := range []sdktrace.Sampler{sdktrace.AlwaysSample(), refuse()} {
 		ended := 0
 		p, arrived := provider(t, Settings{Sampler: sampler})
-		p.OnEnd(func(*Span) { ended++ })
+		p.OnEnd(func(*Span) Wait { ended++; return Wait{} })
 		root := p.Start(context.Background(), Options{Name: "root"})
 		p.Start(root, Options{Name: "first"}).Finish(Outcome{})
 		skipped := p.Start(root, Options{Name: "skipped"})

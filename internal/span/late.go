@@ -65,6 +65,7 @@ func (l *late) init(c Late) {
 	l.Late = c
 	l.tokens = c.Budget
 	l.routes.Store(new(map[string]*Pace))
+	l.rest.shared = true
 }
 
 // judge decides the fate of a root that has ended: why it is to be kept although it was refused, or "".
@@ -180,6 +181,9 @@ type Pace struct {
 	count   atomic.Uint32
 	buckets [256]atomic.Uint32
 	mu      sync.Mutex
+
+	account account
+	shared  bool // by the routes beyond maxRoutes; constant
 }
 
 const (

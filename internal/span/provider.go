@@ -39,7 +39,8 @@ type Provider struct {
 	limits   sdktrace.SpanLimits
 	resource *resource.Resource
 	onStart  func(*Span) bool
-	onEnd    func(*Span)
+	onEnd    func(*Span) Wait
+	onWait   func(*Span) Wait
 	redactor Redactor
 	off      bool
 	late     late
@@ -132,8 +133,11 @@ func New(s Settings) *Provider {
 }
 
 // OnEnd has f called for every ended span without a Describer, sampled or refused, on the goroutine that ends it and before
-// the span is handed on. It must be called before the first span begins.
-func (p *Provider) OnEnd(f func(*Span)) { p.onEnd = f }
+// the span is handed on; what it returns is whom the span waited for. It must be called before the first span begins.
+func (p *Provider) OnEnd(f func(*Span) Wait) { p.onEnd = f }
+
+// OnWait has f called for every client and producer span with a Describer that ends below a local root, like OnEnd.
+func (p *Provider) OnWait(f func(*Span) Wait) { p.onWait = f }
 
 // OnSlow has f called for every ended local root that was slow, as Late defines it, sampled or refused, on the goroutine that
 // ends it. It must be called before the first span begins, and f must not block.

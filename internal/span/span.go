@@ -60,6 +60,7 @@ const (
 	modeOff                           // the provider is off: IDs of the parent, nothing recorded
 	modeShell                         // an SDK span does the work (Config.SDKSpans)
 	modeHasState                      // more holds the trace state
+	modeWaits                         // its local root waits for somebody while it runs, see waits.go; set by join
 )
 
 // marks of a span, set while it runs.
@@ -74,6 +75,7 @@ const (
 	markCrowded                     // a local root with more spans below than Provider.Crowd allows
 	markTallied                     // counted in the tally of its trace
 	markNoted                       // Provider.OnStart's function took note of it
+	markAnswered                    // Answered was called before the local root ended; under family.mu
 )
 
 // more holds what most spans of the hot path never have.

@@ -165,11 +165,12 @@ func TestANilAndADisabledProviderStillMakeContexts(t *testing.T) {
 func TestEveryEndedSpanIsSeenByOnEnd(t *testing.T) {
 	var names []string
 	p, _ := provider(t, Settings{Sampler: refuse()})
-	p.OnEnd(func(s *Span) {
+	p.OnEnd(func(s *Span) Wait {
 		names = append(names, s.Name())
 		if v, ok := s.Lookup("db.system.name"); s.Name() == "query" && (!ok || v.AsString() != "redis") {
 			t.Error("the attribute cannot be looked up")
 		}
+		return Wait{}
 	})
 	var s Span
 	p.Begin(&s, context.Background(), Options{Name: "server"})
