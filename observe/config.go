@@ -100,9 +100,13 @@ type Config struct {
 	// long; at least 1 s. The profiles of locks (one contention in a hundred,
 	// unless the program has set a fraction) and of waiting (by time, one sample
 	// for 100 us) are on as well; a program that wants other rates sets them
-	// after Start. Negative: none of these.
+	// after Start. Negative: none of these, and nothing is pushed.
 	// Default: 1 min. Variable: none.
 	ProfileEvery time.Duration
+
+	// Profiles says where profiles are pushed to, and what profiling may cost.
+	// Default: nowhere, 1 % of the CPU. Variables: PYROSCOPE_SERVER_ADDRESS and others.
+	Profiles Profiles
 
 	// Captures says where the evidence of bad moments is kept and how much of
 	// it: see capture.Config. A slow request, memory near its limit, and
@@ -256,6 +260,7 @@ func (c Config) withDefaults() (Config, error) {
 	case c.ProfileEvery > 0 && c.ProfileEvery < time.Second:
 		wrong("ProfileEvery", "%v is below 1s", c.ProfileEvery)
 	}
+	c.Profiles = c.Profiles.withDefaults(wrong)
 	switch {
 	case c.SlowQuery == 0:
 		c.SlowQuery = time.Second

@@ -474,6 +474,11 @@ var (
 		Help:   "CPU time of the process by route, or none: each minute's, divided by a profile of ten seconds of it; a share of 30 % of a busy core is right to 3 points.",
 		Labels: []string{"http_route"},
 	}
+	profilerCPU = Description{
+		Name: "observe_profiler_cpu_seconds_total", Kind: runtimemetrics.Counter, Unit: "s",
+		Help:   "CPU time that the service's own profiling took, by profile: measured, but for the samples of the CPU (10 us each) and the writing of their profile (as long as its reading).",
+		Labels: []string{"profile"},
+	}
 	capturesMade = Description{
 		Name: "observe_captures_total", Kind: runtimemetrics.Counter, Unit: "{capture}",
 		Help:   "Bundles of evidence made, by what asked for them: slow_request, memory, leak, manual.",
@@ -548,6 +553,6 @@ func own() []Description {
 		spanQueueSize, spanQueueCapacity, spansProcessed, spansExported,
 		tracesLive, tracesKeptLate, tracesOverBudget, tracesEvicted,
 		leakSuspects, leakedGoroutines, leakUnknowns,
-		routeCPU, capturesMade, capturesFailed, dropped, seriesOverflow, buildInfo,
+		routeCPU, profilerCPU, capturesMade, capturesFailed, dropped, seriesOverflow, buildInfo,
 	}
 }

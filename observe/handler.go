@@ -77,7 +77,8 @@ type request struct {
 	w      http.ResponseWriter // what net/http gave
 	r      *http.Request       // what next got
 	rare   atomic.Pointer[rare]
-	series *serverSeries // set at the end
+	labels *context.Context // holds those of a CPU profile, set before next is called; nil: none
+	series *serverSeries    // set at the end
 
 	written  int64
 	first    time.Duration // until the first flush or the connection was taken over; 0: neither
@@ -168,17 +169,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // route, or an execution trace, in which the request is a region. Where next is
 // no mux, the route is known later: to an inner Handler or SetRoute.
 func (h *handler) serveWatched(q *request) {
-	name := unmatched
+	name, profiling := unmatched, h.server.profiling.Load()
+	var known *route
 	if mux, ok := h.next.(*http.ServeMux); ok {
 		_, pattern := mux.Handler(q.r)
-		name = h.server.route(pattern).name
-		if h.server.profiling.Load() {
-			defer pprof.SetGoroutineLabels(q) // those of the request's own context
-			ctx := h.server.label(q, pattern)
-			q.r = q.r.WithContext(ctx) // pprof.Do inside keeps the labels that its context has
-		}
-	} else if h.server.profiling.Load() {
-		defer pprof.SetGoroutineLabels(q)
+		known = h.server.labelled(pattern)
+		name = known.name
+	}
+	if profiling {
+		defer pprof.SetGoroutineLabels(&q.span) // those of the request's own context
+		q.profiled(known)
 	}
 	region := rt.StartRegion(q, name)
 	defer func() {
@@ -221,6 +221,9 @@ func (q *request) String() string              { return q.span.String() }
 func (q *request) Value(key any) any {
 	if _, ok := key.(requestKey); ok {
 		return q
+	}
+	if q.labels != nil && key == profileLabelsKey {
+		return (*q.labels).Value(key)
 	}
 	return q.span.Value(key)
 }

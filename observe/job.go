@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -121,7 +122,12 @@ func (t *Telemetry) Run(ctx context.Context, job Job, f func(context.Context) er
 			panic(p)
 		}
 	}()
-	err = f(&r.span)
+	inner := context.Context(&r.span)
+	if t.server.profiling.Load() {
+		defer pprof.SetGoroutineLabels(ctx)
+		inner = t.profiledJob(ctx, r)
+	}
+	err = f(inner)
 	returned = true
 	return err
 }

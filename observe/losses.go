@@ -21,7 +21,8 @@ type losses struct {
 type loss struct{ signal, reason string }
 
 func newLosses(p *tracing.Provider) *losses {
-	return &losses{provider: p, desc: desc(dropped), counts: map[loss]int{{"metrics", "export_failed"}: 0, {"metrics", "scraper_stalled"}: 0}}
+	return &losses{provider: p, desc: desc(dropped), counts: map[loss]int{{"metrics", "export_failed"}: 0, {"metrics", "scraper_stalled"}: 0,
+		{"profiles", "export_failed"}: 0, {"profiles", "queue_full"}: 0}}
 }
 
 func (l *losses) add(signal, reason string, n int) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -38,20 +39,30 @@ const (
 	// The label of samples that belong to no request: the collector, the sampler,
 	// goroutines of the program's own.
 	noRoute = "none"
+	// Below this limit of memory the small mode has profiles of ten seconds a
+	// minute also for a server, instead of without a pause, and keeps half as
+	// many: agents that profile have exhausted pods of 500 MB.
+	smallMemory = 512 << 20
 )
 
-// profiler takes a CPU profile of its own process now and then, keeps the last
-// ones and counts CPU time by route.
+// profiler takes CPU profiles of its own process, one a minute or, for a
+// Pyroscope server, all the time; it keeps the last ones, a minute apart, and
+// counts CPU time by route.
 type profiler struct {
 	t     *Telemetry
 	every time.Duration
 	cpu   *vec[prometheus.Counter]
+	costs costs
+
+	push   *pyroscope // nil: nobody wants them
+	deltas *deltas
 
 	turn chan struct{}                      // holds one: whoever runs the process's CPU profiler
 	stop atomic.Pointer[context.CancelFunc] // ends the profile that run takes
 
 	mu        sync.Mutex
 	kept      []keptProfile // the newest last
+	shares    []cpuShare    // of the newest profile, kept or not
 	undivided float64       // CPU seconds of no route yet
 }
 
@@ -69,8 +80,14 @@ type cpuShare struct {
 	Share float64
 }
 
-func newProfiler(t *Telemetry) *profiler {
-	return &profiler{t: t, every: t.config.ProfileEvery, cpu: t.metrics.counter(routeCPU), turn: make(chan struct{}, 1)}
+// newProfiler makes a profiler that pushes to push, nil for nowhere.
+func newProfiler(t *Telemetry, push *pyroscope) *profiler {
+	p := &profiler{t: t, every: t.config.ProfileEvery, cpu: t.metrics.counter(routeCPU), push: push, turn: make(chan struct{}, 1)}
+	p.costs = costs{counted: t.metrics.counter(profilerCPU), budget: t.config.Profiles.Budget, cpus: func() float64 { return cpusOf(t.sampler) }}
+	if push != nil {
+		p.deltas = newDeltas(t.config.Profiles.Leaks)
+	}
+	return p
 }
 
 // begin turns on the profiles of locks, unless the program has, and of waiting,
@@ -106,24 +123,82 @@ func (p *profiler) yield() (resume func()) {
 	}
 }
 
-// run takes profiles until ctx ends.
+// window returns how long the next profile is to be, and how long after it the
+// one after begins, if it costs no more than it may.
+func (p *profiler) window() (length, pause time.Duration) {
+	length, kept := min(profileFor, p.every/2), p.every-min(profileFor, p.every/2)
+	switch {
+	case p.push == nil:
+		// Replicas that were started together do not profile together.
+		return length, time.Duration(float64(kept) * (0.9 + 0.2*rand.Float64()))
+	case p.small():
+		return min(length, pushEvery), max(kept, pushEvery)
+	default:
+		return pushEvery, 0
+	}
+}
+
+// small tells whether memory is so short that profiles are to be few and short.
+func (p *profiler) small() bool {
+	d, ok := p.t.sampler.Latest()
+	return ok && d.Headroom.By != "host" && d.Headroom.Limit < smallMemory
+}
+
+// run takes profiles until ctx ends, which is the end of the last one, too.
 func (p *profiler) run(ctx context.Context) {
-	timer := time.NewTimer(min(firstProfile, p.every))
+	first := min(firstProfile, p.every)
+	if p.push != nil {
+		first = 0
+		p.deltas.collect(&p.costs, false) // what was before is nobody's
+	}
+	timer := time.NewTimer(first)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			if p.push != nil {
+				p.push.push(p.deltas.jobs(p.push.name, p.deltas.collect(&p.costs, true))...)
+			}
 			return
 		case <-timer.C:
 		}
-		if data, ok := p.take(ctx); ok {
-			if err := p.keep(data); err != nil {
-				p.t.warn("profiler", "observe: a CPU profile could not be read", "err", oneLine(err.Error()))
-			}
+		length, pause := p.window()
+		data, err := p.take(ctx, length)
+		switch {
+		case err == nil:
+			pause = max(pause, p.taken(data)-length)
+		case p.push != nil && ctx.Err() == nil:
+			p.t.warn("profiler", "observe: no CPU profile can be pushed", "err", oneLine(err.Error()))
+			pause = length
 		}
-		// Replicas that were started together do not profile together.
-		timer.Reset(time.Duration(float64(p.every-min(profileFor, p.every/2)) * (0.9 + 0.2*rand.Float64())))
+		if ctx.Err() != nil {
+			continue
+		}
+		if p.push != nil {
+			p.push.push(p.deltas.jobs(p.push.name, p.deltas.collect(&p.costs, false))...)
+		}
+		timer.Reset(pause)
 	}
+}
+
+// taken reads a profile, keeps it when its time has come, pushes it, and returns
+// after how long the next may begin.
+func (p *profiler) taken(data cpuData) (next time.Duration) {
+	var k keptProfile
+	samples, err := 0, error(nil)
+	// Its reading is measured. Its writing, which is the runtime's and takes as
+	// long, and its samples are estimated.
+	cost := 2 * threadCost(func() { k, samples, err = readCPU(data.bytes) })
+	cost += time.Duration(samples) * sampleCost
+	if err != nil {
+		p.t.warn("profiler", "observe: a CPU profile could not be read", "err", oneLine(err.Error()))
+	} else {
+		p.keep(k)
+	}
+	if p.push != nil {
+		p.push.push(data.job(p.push.name))
+	}
+	return p.costs.add("cpu", cost)
 }
 
 // sample divides the CPU time since the last sample among the routes, by the
@@ -135,23 +210,31 @@ func (p *profiler) sample(d runtimemetrics.Delta) {
 	if used := (d.CPUUser + d.CPUSystem) * d.Interval.Seconds(); used > 0 { // false when it is unknown
 		p.undivided += used
 	}
-	if len(p.kept) == 0 {
+	if len(p.shares) == 0 {
 		return
 	}
-	for _, r := range p.kept[len(p.kept)-1].Routes {
+	for _, r := range p.shares {
 		c, _ := p.cpu.with(r.Route)
 		c.Add(r.Share * p.undivided)
 	}
 	p.undivided = 0
 }
 
-// take profiles for a while, unless somebody else does already.
-func (p *profiler) take(ctx context.Context) ([]byte, bool) {
+// cpuData is a CPU profile as the runtime wrote it.
+type cpuData struct {
+	bytes    []byte
+	from, to time.Time
+}
+
+var errProfiling = errors.New("somebody else takes a CPU profile of this process")
+
+// take profiles for a while, or until somebody else wants to.
+func (p *profiler) take(ctx context.Context, d time.Duration) (cpuData, error) {
 	select {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
 	case <-ctx.Done():
-		return nil, false
+		return cpuData{}, ctx.Err()
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -160,29 +243,30 @@ func (p *profiler) take(ctx context.Context) ([]byte, bool) {
 	var data bytes.Buffer
 	p.t.server.profiling.Store(true)
 	defer p.t.server.profiling.Store(false)
+	from := time.Now()
 	if pprof.StartCPUProfile(&data) != nil {
-		return nil, false
+		return cpuData{}, errProfiling
 	}
-	timer := time.NewTimer(min(profileFor, p.every/2))
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	to := time.Now()
 	pprof.StopCPUProfile()
-	return data.Bytes(), true
+	return cpuData{data.Bytes(), from, to}, nil
 }
 
-// keep reads a profile and puts it among the last ones. One without samples,
-// of a service that had nothing to do, tells nothing and is not kept.
-func (p *profiler) keep(data []byte) error {
+// readCPU reads a CPU profile and tells how many samples it has.
+func readCPU(data []byte) (k keptProfile, samples int, err error) {
 	read, err := profile.ParseData(data)
 	if err != nil {
-		return err
+		return k, 0, err
 	}
 	value := slices.IndexFunc(read.SampleType, func(t *profile.ValueType) bool { return t.Type == "cpu" })
 	if value < 0 {
-		return fmt.Errorf("no cpu among the sample types")
+		return k, 0, fmt.Errorf("no cpu among the sample types")
 	}
 	byRoute, total := map[string]float64{}, 0.0
 	for _, s := range read.Sample {
@@ -193,10 +277,10 @@ func (p *profiler) keep(data []byte) error {
 		byRoute[route] += float64(s.Value[value])
 		total += float64(s.Value[value])
 	}
+	k = keptProfile{Time: time.Unix(0, read.TimeNanos), Seconds: float64(read.DurationNanos) / 1e9, data: data}
 	if total == 0 {
-		return nil
+		return k, 0, nil
 	}
-	k := keptProfile{Time: time.Unix(0, read.TimeNanos), Seconds: float64(read.DurationNanos) / 1e9, data: data}
 	if k.Seconds > 0 {
 		k.Cores = total / 1e9 / k.Seconds
 	}
@@ -204,27 +288,28 @@ func (p *profiler) keep(data []byte) error {
 		k.Routes = append(k.Routes, cpuShare{route, byRoute[route] / total})
 	}
 	slices.SortStableFunc(k.Routes, func(a, b cpuShare) int { return cmp.Compare(b.Share, a.Share) })
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.kept = append(p.kept, k); len(p.kept) > profilesKept {
-		p.kept = slices.Delete(p.kept, 0, 1)
-	}
-	return nil
+	return k, int(total / float64(max(read.Period, 1))), nil
 }
 
-const routeLabel = "route"
-
-// label gives the goroutine the label of a pattern's route while a profile is
-// taken, beside those of ctx, and what it starts inherits it. It returns a context with the same.
-func (s *server) label(ctx context.Context, pattern string) context.Context {
-	if !s.profiling.Load() {
-		return ctx
+// keep puts a profile among the last ones, of which there is one for each
+// interval. One without samples, of a service that had nothing to do, tells
+// nothing and is not kept.
+func (p *profiler) keep(k keptProfile) {
+	if len(k.Routes) == 0 {
+		return
 	}
-	r := s.route(pattern)
-	r.labelled.Do(func() { r.labels = pprof.Labels(routeLabel, r.name) })
-	ctx = pprof.WithLabels(ctx, r.labels)
-	pprof.SetGoroutineLabels(ctx)
-	return ctx
+	most := profilesKept
+	if p.small() {
+		most = profilesKept / 2
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shares = k.Routes
+	if n := len(p.kept); p.push != nil && n > 0 && k.Time.Sub(p.kept[n-1].Time) < p.every-pushEvery/2 {
+		return
+	}
+	p.kept = append(p.kept, k)
+	p.kept = slices.Delete(p.kept, 0, max(0, len(p.kept)-most))
 }
 
 // list returns the kept profiles, the newest first.
@@ -258,6 +343,9 @@ func (p *profiler) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if len(kept) == 0 {
 		fmt.Fprintf(w, "no profiles yet: one of %v is taken every %v\n", min(profileFor, p.every/2), p.every)
+	}
+	if p.push != nil {
+		fmt.Fprintf(w, "the CPU is profiled all the time and pushed to %s\n", p.push.host())
 	}
 	for _, k := range kept {
 		fmt.Fprintf(w, "%s  %.1f s, %.2f cores busy   /debug/profiles/%d\n", k.Time.UTC().Format(time.DateTime), k.Seconds, k.Cores, k.Time.UnixMilli())

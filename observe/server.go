@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"context"
 	"net/http"
 	"runtime/pprof"
 	"strconv"
@@ -129,7 +130,8 @@ type route struct {
 	known   atomic.Pointer[[]*serverSeries]
 
 	labelled sync.Once
-	labels   pprof.LabelSet // for CPU profiles
+	labels   pprof.LabelSet  // for CPU profiles
+	alone    context.Context // with these labels and nothing else
 
 	mu sync.Mutex
 }

@@ -145,7 +145,8 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	t.provider.OnWait(waitOf)
 	t.provider.OnStart(t.dependencies.served.began)
 	t.captures = newCaptures(t)
-	t.profiler = newProfiler(t)
+	push := newPyroscope(t)
+	t.profiler = newProfiler(t, push)
 	t.provider.OnSlow(t.captures.slow)
 	if config.RepeatedQueries > 0 {
 		t.provider.Crowd(config.RepeatedQueries, t.repeats)
@@ -184,6 +185,9 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		return nil, err
 	}
 	if config.ProfileEvery > 0 {
+		if push != nil {
+			t.begun("profiles", push.begin())
+		}
 		t.begun("profiler", t.profiler.begin())
 	}
 

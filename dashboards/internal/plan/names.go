@@ -152,6 +152,7 @@ const (
 	samplerWakeups = "observe_sampler_wakeups_total"
 	samplerBusy    = "observe_sampler_busy_seconds_total"
 	routeCPU       = "observe_cpu_seconds_total"
+	profilerCPU    = "observe_profiler_cpu_seconds_total"
 	capturesMade   = "observe_captures_total"
 	capturesFailed = "observe_captures_failed_total"
 	dropped        = "observe_dropped_total"
