@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/loadline-go/loadline/internal/span"
 	"github.com/loadline-go/loadline/observe/capture"
@@ -36,7 +37,7 @@ const (
 	// The recorder's window lives on the heap, some tens of megabytes at worst:
 	// nothing arms it where so little is left.
 	armingRoom = 128 << 20
-	// A bundle is made while there is still memory to make it in.
+	// A bundle is made while there is still memory to make it in: at this share of its limit.
 	lowHeadroom = 0.05
 )
 
@@ -47,11 +48,12 @@ type captures struct {
 	why   string         // off because
 
 	made, failed *vec[prometheus.Counter]
-	low          bool // memory was short in the sample before; only the sampler's goroutine knows
+	triggers     triggers
+	listening    chan struct{} // closed when signals are listened to
 }
 
 func newCaptures(t *Telemetry) *captures {
-	return &captures{t: t, made: t.metrics.counter(capturesMade), failed: t.metrics.counter(capturesFailed), why: "not started"}
+	return &captures{t: t, made: t.metrics.counter(capturesMade), failed: t.metrics.counter(capturesFailed), why: "not started", listening: make(chan struct{})}
 }
 
 // begin opens the directory. One that was asked for and cannot be used is an
@@ -73,6 +75,9 @@ func (c *captures) begin() error {
 		{Name: "leaks.txt", Write: c.t.writeLeaks},
 		{Name: "doctor.txt", From: c.t.writeDoctor},
 	}, config.Parts...)
+	if c.t.config.ProfileEvery > 0 {
+		config.Parts = append(config.Parts, capture.Part{Name: "cpu-before.pprof", Write: c.t.writeProfile})
+	}
 	starved := config.Starved
 	config.Starved = func() bool {
 		d, ok := c.t.sampler.Latest()
@@ -105,6 +110,10 @@ func (c *captures) begin() error {
 	}
 	c.store = store
 	c.t.begun("captures", inBackground(store.Run))
+	if c.t.config.Triggers.SIGUSR2 {
+		c.t.begun("captures by signal", inBackground(c.captureSignals))
+		<-c.listening // a signal that comes before would end the process
+	}
 	return nil
 }
 
@@ -135,11 +144,19 @@ func (c *captures) report(b capture.Bundle, err error) {
 	c.t.config.Logger.Info("observe: captured", "reason", oneLine(b.Kind), "detail", oneLine(b.Detail), "route", oneLine(b.Route), "trace_id", b.TraceID, "dir", b.Dir)
 }
 
-// slow is told of each request that was slow by itself or for its route. The
-// first one of a bad time arms the flight recorder, so that the next one is
+// slow is told of each local root of a trace that was slow by itself or for its
+// route: a request, a message or a job. A call that nothing of ours waits for,
+// as a query in the background, is the dependency's matter. The first one of a bad time arms the flight recorder, so that the next one is
 // seen from its beginning; where it cannot be armed, the first has to do.
 func (c *captures) slow(s *span.Span, route string, took time.Duration) {
-	if c.store == nil || !c.store.Ready() {
+	kind := ""
+	switch s.SpanKind() {
+	case trace.SpanKindServer:
+		kind = "slow_request"
+	case trace.SpanKindConsumer, trace.SpanKindInternal:
+		kind = "slow_job"
+	}
+	if kind == "" || c.store == nil || !c.store.Ready(kind) {
 		return
 	}
 	detail := fmt.Sprintf("%s took %s", route, span.Short(took))
@@ -147,7 +164,7 @@ func (c *captures) slow(s *span.Span, route string, took time.Duration) {
 		return
 	}
 	id, _ := s.IDs()
-	c.store.Trigger(capture.Reason{Kind: "slow_request", Detail: detail, Route: route, TraceID: id})
+	c.store.Trigger(capture.Reason{Kind: kind, Detail: detail, Route: route, TraceID: id})
 }
 
 var errNoRoom = errors.New("too little memory is left for a flight recording")
@@ -173,12 +190,7 @@ func (c *captures) sample(d runtimemetrics.Delta) {
 	case d.MutexWait > earlyMutexWait:
 		c.arm(fmt.Sprintf("%.1f goroutines wait for locks", d.MutexWait))
 	}
-	// False when it is unknown; where only the host is a limit, others may have filled it.
-	low := d.Headroom.Ratio < lowHeadroom && d.Headroom.By != "host"
-	if low && !c.low {
-		c.store.Trigger(capture.Reason{Kind: "memory", Detail: fmt.Sprintf("%.1f %% of the memory limit is left", 100*d.Headroom.Ratio)})
-	}
-	c.low = low
+	c.judge(&d)
 }
 
 // Capture makes a bundle of evidence now, for the reason given in a few words,
@@ -334,6 +346,17 @@ func (t *Telemetry) writeMetrics(_ context.Context, w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// writeProfile writes the last CPU profile that the process took of itself: of
+// the time before, and there also where CPU is too short for another.
+func (t *Telemetry) writeProfile(_ context.Context, w io.Writer) error {
+	kept := t.profiler.list()
+	if len(kept) == 0 {
+		return errors.New("none was taken yet, or nothing ran")
+	}
+	_, err := w.Write(kept[0].data)
+	return err
 }
 
 // writeRuntime tells the last sample, and the figures of the minutes before that a person reads first.

@@ -247,3 +247,18 @@ func TestCaptureOnDemand(t *testing.T) {
 		t.Error("a nil Telemetry captured")
 	}
 }
+
+// What was hot before is in memory already.
+func TestBundleHoldsTheProfileBefore(t *testing.T) {
+	tel := start(t, Config{Captures: capture.Config{Dir: t.TempDir(), CPUProfile: -1}, Interval: time.Hour, ProfileEvery: time.Hour})
+	tel.profiler.mu.Lock()
+	tel.profiler.kept = []keptProfile{{data: []byte("old")}, {data: []byte("last")}}
+	tel.profiler.mu.Unlock()
+	dir, err := tel.Capture(t.Context(), "now")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "cpu-before.pprof")); err != nil || string(got) != "last" {
+		t.Errorf("%v: %q", err, got)
+	}
+}

@@ -109,12 +109,17 @@ type Config struct {
 	Profiles Profiles
 
 	// Captures says where the evidence of bad moments is kept and how much of
-	// it: see capture.Config. A slow request, memory near its limit, and
-	// Telemetry.Capture make a bundle there; a crash leaves one to the next
-	// start. Dir is Off for none. Captures.About, Captures.Starved and
+	// it: see capture.Config. A slow request or job, memory near its limit, a
+	// leak, what Triggers say, and Telemetry.Capture make a bundle there; a crash
+	// leaves one to the next start. Dir is Off for none. Captures.About, Captures.Starved and
 	// Captures.Parts are added to what observe has itself.
 	// Default: <user's cache>/loadline/<Service>. Variable: none.
 	Captures capture.Config
+
+	// Triggers say which states of the process make a capture: scheduler latency,
+	// CPU, a jump in goroutines, and a signal.
+	// Default: the first three. Variable: none.
+	Triggers Triggers
 
 	// Leaks says how the service is watched for what only grows: goroutines,
 	// heap, descriptors. Suspects are logged, counted in observe_leak_suspects
@@ -298,6 +303,10 @@ func (c Config) withDefaults() (Config, error) {
 		if first := slices.IndexFunc(c.SLOs, func(other SLO) bool { return other.Name == o.Name }); first < i {
 			wrong(fmt.Sprintf("SLOs[%d].Name", i), "%q is that of SLOs[%d], too", clip(o.Name, 80), first)
 		}
+	}
+	var triggers error
+	if c.Triggers, triggers = c.Triggers.withDefaults(); triggers != nil {
+		errs = append(errs, triggers)
 	}
 	if c.Saturation.SchedDelay < 0 {
 		wrong("Saturation.SchedDelay", "%v is negative", c.Saturation.SchedDelay)

@@ -481,7 +481,7 @@ var (
 	}
 	capturesMade = Description{
 		Name: "observe_captures_total", Kind: runtimemetrics.Counter, Unit: "{capture}",
-		Help:   "Bundles of evidence made, by what asked for them: slow_request, memory, leak, manual.",
+		Help:   "Bundles of evidence made, by what asked for them: slow_request, slow_job, slo_burn, finding, sched_delay, cpu, goroutines, memory, leak, signal, manual, crash.",
 		Labels: []string{"reason"},
 	}
 	capturesFailed = Description{

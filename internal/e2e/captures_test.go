@@ -85,6 +85,15 @@ func TestRareSlowRequestIsCaptured(t *testing.T) {
 		if stack := waitedAt(t, []byte(fetch(t, s.admin+"/debug/captures/"+b.Name+"/trace.out", "")), b.TraceID, "/locked"); !slices.Contains(stack, "main.takeLock") {
 			t.Errorf("the request waited at %q", stack)
 		}
+		account := fetch(t, s.admin+"/debug/captures/"+b.Name+"/doctor.txt", "")
+		for _, want := range []string{
+			"\nGET /leaf ", "\nGET /locked ", " blocked on a lock, once in main.takeLock (main.go:",
+			"The request of this capture: GET /locked, ", ", trace " + b.TraceID + "\n", "until this let it go on\n", "    main.letGo\n",
+		} {
+			if !strings.Contains(account, want) {
+				t.Errorf("no %q in doctor.txt:\n%s", want, account)
+			}
+		}
 		server.Eventually(t, 30*time.Second, func() error {
 			if spans := jaeger.Trace(t, b.TraceID); len(spans) != 1 || spans[0].Name != "GET /locked" {
 				return fmt.Errorf("in Jaeger: %+v", spans)

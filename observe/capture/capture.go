@@ -26,12 +26,15 @@ type Config struct {
 	// Default: 5 s, which is 500 samples of a busy core.
 	CPUProfile time.Duration
 
-	// CoolDown is the least time between two bundles that were triggered, and
-	// PerDay the most of them in 24 hours. A call of [Store.Capture] is
-	// somebody's wish and bound by neither.
-	// Defaults: 10 minutes, 24.
+	// CoolDown is the least time between two bundles that were triggered, PerDay
+	// the most of them in 24 hours, and PerKind the most of one Kind, so that one
+	// that recurs leaves room for the others. Those that Open finds in the
+	// directory count, so a restart opens no gate. A call of [Store.Capture] is
+	// somebody's wish and bound by none of these.
+	// Defaults: 10 minutes, 24, a third of PerDay.
 	CoolDown time.Duration
 	PerDay   int
+	PerKind  int
 
 	// RecorderBytes bounds the flight recorder's window; Go takes it as a hint,
 	// and a service with very many events holds several times as much on its heap.
@@ -124,6 +127,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.PerDay < 0 {
 		wrong("PerDay", "%d is negative", c.PerDay)
 	}
+	if c.PerKind < 0 {
+		wrong("PerKind", "%d is negative", c.PerKind)
+	}
 	for i, p := range c.Parts {
 		if p.Name != fileName(p.Name) || p.Name == "" || p.Name == manifestName {
 			wrong("Parts", "%d: %q is no name for a file of a bundle", i, p.Name)
@@ -137,6 +143,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.CPUProfile = cmp.Or(c.CPUProfile, 5*time.Second)
 	c.CoolDown = cmp.Or(c.CoolDown, 10*time.Minute)
 	c.PerDay = cmp.Or(c.PerDay, 24)
+	c.PerKind = cmp.Or(c.PerKind, (c.PerDay+2)/3)
 	c.RecorderBytes = cmp.Or(c.RecorderBytes, 8<<20)
 	return c, errors.Join(errs...)
 }

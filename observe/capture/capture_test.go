@@ -217,7 +217,7 @@ func TestTriggersAreRare(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		made := 0
-		s, err := Open(Config{Dir: dir, CPUProfile: -1, PerDay: 3, Report: func(_ Bundle, err error) {
+		s, err := Open(Config{Dir: dir, CPUProfile: -1, PerDay: 3, PerKind: 3, Report: func(_ Bundle, err error) {
 			if err != nil {
 				t.Error(err)
 			}
@@ -251,7 +251,7 @@ func TestTriggersAreRare(t *testing.T) {
 			{9 * time.Minute, 0}, // but the cool-down holds
 		} {
 			time.Sleep(step.wait)
-			if ready := s.Ready(); ready != (step.heard > 0) {
+			if ready := s.Ready("slow_request"); ready != (step.heard > 0) {
 				t.Errorf("step %d: Ready() = %v", i, ready)
 			}
 			if heard := storm(); heard != step.heard {
@@ -282,7 +282,7 @@ func TestOneBundleAtATime(t *testing.T) {
 	if _, err := s.Capture(t.Context(), Reason{}); !errors.Is(err, ErrBusy) {
 		t.Errorf("a second Capture: %v", err)
 	}
-	if s.Ready() || s.Trigger(Reason{}) {
+	if s.Ready("slow_request") || s.Trigger(Reason{}) {
 		t.Error("a trigger was heard meanwhile")
 	}
 	release <- true
@@ -525,10 +525,10 @@ func (fakeFlight) Stop()                            {}
 
 func TestConfigErrorsNameTheirFields(t *testing.T) {
 	_, err := Open(Config{
-		MaxBundles: -1, MaxBytes: -1, MaxAge: -1, CPUProfile: time.Hour, CoolDown: -1, PerDay: -1,
+		MaxBundles: -1, MaxBytes: -1, MaxAge: -1, CPUProfile: time.Hour, CoolDown: -1, PerDay: -1, PerKind: -1,
 		Parts: []Part{{Name: "../x", Write: text("")}, {Name: "nil.txt", Write: nil}, {Name: manifestName, Write: text("")}},
 	})
-	for _, field := range []string{"Dir", "MaxBundles", "MaxBytes", "MaxAge", "CPUProfile", "CoolDown", "PerDay", `Parts: 0: "../x"`, "Parts: nil.txt", `Parts: 2: "manifest.json"`} {
+	for _, field := range []string{"Dir", "MaxBundles", "MaxBytes", "MaxAge", "CPUProfile", "CoolDown", "PerDay", "PerKind", `Parts: 0: "../x"`, "Parts: nil.txt", `Parts: 2: "manifest.json"`} {
 		if err == nil || !strings.Contains(err.Error(), "Config."+field) {
 			t.Errorf("%s is not named: %v", field, err)
 		}
@@ -539,7 +539,7 @@ func TestNilStoreIsOff(t *testing.T) {
 	var s *Store
 	s.Run(t.Context())
 	s.Disarm()
-	if s.Trigger(Reason{}) || s.Ready() || s.Arm("", time.Second) != nil {
+	if s.Trigger(Reason{}) || s.Ready("slow_request") || s.Arm("", time.Second) != nil {
 		t.Error("a nil Store does something")
 	}
 	if _, err := s.Capture(t.Context(), Reason{}); err == nil {
@@ -856,4 +856,75 @@ func TestManifestTellsItsCost(t *testing.T) {
 	if err != nil || json.Unmarshal(text, &m) != nil || m.Bytes != sum || b.Bytes != sum+int64(len(text)) {
 		t.Errorf("%v: the manifest says %d bytes, the files have %d, the directory %d", err, m.Bytes, sum, b.Bytes)
 	}
+}
+
+func TestOneKindLeavesRoomForOthers(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		run := func(f func(*Store)) {
+			s, err := Open(Config{Dir: dir, CPUProfile: -1, PerDay: 6, NoLastWords: true, Report: func(_ Bundle, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { s.Run(ctx); close(done) }()
+			f(s)
+			cancel()
+			<-done
+		}
+		heard := func(s *Store, kind string) bool {
+			defer synctest.Wait()
+			ready := s.Ready(kind)
+			if s.Trigger(Reason{Kind: kind}) != ready {
+				t.Errorf("Ready(%q) = %v, Trigger said otherwise", kind, ready)
+			}
+			return ready
+		}
+		run(func(s *Store) {
+			for i, want := range []bool{true, true, false, false} {
+				if got := heard(s, "slow_request"); got != want {
+					t.Errorf("slow request %d was heard: %v", i, got)
+				}
+				time.Sleep(time.Hour)
+			}
+			if !heard(s, "memory") {
+				t.Error("slow requests left no room for memory")
+			}
+			if _, err := s.Capture(t.Context(), Reason{Kind: "manual"}); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(9 * time.Minute)
+		run(func(s *Store) { // after a restart
+			if heard(s, "cpu") {
+				t.Error("a restart ended the cool-down")
+			}
+			time.Sleep(time.Minute)
+			if heard(s, "slow_request") {
+				t.Error("a restart forgot the cap of a kind")
+			}
+			if !heard(s, "cpu") {
+				t.Error("the cool-down does not end; or the manual one counts")
+			}
+		})
+		// The clock was ahead when these were made.
+		time.Sleep(24 * time.Hour)
+		ahead := filepath.Join(dir, "29990101T000000Z-cpu-abcdef")
+		if err := os.Mkdir(ahead, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(ahead, manifestName), []byte(`{"schema":1,"time":"2999-01-01T00:00:00Z","kind":"cpu"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run(func(s *Store) {
+			if !heard(s, "cpu") {
+				t.Error("a bundle of tomorrow keeps today's from being made")
+			}
+		})
+	})
 }

@@ -31,7 +31,12 @@ type Store struct {
 	busy     chan struct{} // holds one: the bundle that is being made
 
 	mu        sync.Mutex
-	triggered []time.Time // within the last day, cool-down and cap go by them
+	triggered []triggered // within the last day, the oldest first: cool-down and caps go by them
+}
+
+type triggered struct {
+	at   time.Time
+	kind string
 }
 
 type asked struct {
@@ -58,6 +63,7 @@ func Open(c Config) (*Store, error) {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
 	s.lastWords()
+	s.remember()
 	if !c.NoLastWords {
 		if err := s.crash.begin(c.Dir); err != nil {
 			return nil, fmt.Errorf("capture: %w", err)
@@ -100,34 +106,51 @@ func (s *Store) Trigger(r Reason) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.mayAt(now) {
+	if !s.mayAt(now, r.Kind) {
 		return false
 	}
 	select {
 	case s.asked <- asked{at: now, reason: r}:
-		s.triggered = append(s.triggered, now)
+		s.triggered = append(s.triggered, triggered{now, r.Kind})
 		return true
 	default:
 		return false
 	}
 }
 
-// Ready tells whether a Trigger would be heard now.
-func (s *Store) Ready() bool {
+// Ready tells whether a Trigger of this kind would be heard now.
+func (s *Store) Ready(kind string) bool {
 	if s == nil || len(s.busy) > 0 || len(s.asked) > 0 {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mayAt(time.Now())
+	return s.mayAt(time.Now(), kind)
 }
 
 // mayAt goes by the monotonic clock: a wall clock that is set back or forward
 // neither opens nor closes the gate.
-func (s *Store) mayAt(now time.Time) bool {
-	s.triggered = slices.DeleteFunc(s.triggered, func(t time.Time) bool { return now.Sub(t) >= 24*time.Hour })
-	n := len(s.triggered)
-	return n < s.c.PerDay && (n == 0 || now.Sub(s.triggered[n-1]) >= s.c.CoolDown)
+func (s *Store) mayAt(now time.Time, kind string) bool {
+	s.triggered = slices.DeleteFunc(s.triggered, func(t triggered) bool { return now.Sub(t.at) >= 24*time.Hour })
+	n, same := len(s.triggered), 0
+	for _, t := range s.triggered {
+		if t.kind == kind {
+			same++
+		}
+	}
+	return n < s.c.PerDay && same < s.c.PerKind && (n == 0 || now.Sub(s.triggered[n-1].at) >= s.c.CoolDown)
+}
+
+// remember takes the bundles that are there for triggered ones, unless they
+// come from a clock that was ahead.
+func (s *Store) remember() {
+	all, _ := s.List() // what cannot be listed is not remembered
+	now := time.Now()
+	for _, b := range slices.Backward(all) {
+		if ago := now.Sub(b.Time); ago >= 0 && ago < 24*time.Hour && b.Kind != "manual" && b.Kind != "signal" && b.Kind != "crash" {
+			s.triggered = append(s.triggered, triggered{now.Add(-ago), b.Kind}) // by the monotonic clock from here on
+		}
+	}
 }
 
 // Capture makes a bundle now and returns it; it takes as long as the CPU

@@ -40,6 +40,7 @@ func main() {
 	config.Tracing.Late.Factor = *factor
 	config.Tracing.Late.Slow = *slow
 	config.Captures.Dir = *captures
+	config.Triggers = observe.Triggers{SchedDelay: -1, CPUShare: -1, Goroutines: -1} // the machine's load is not the matter
 	if err := run(context.Background(), config, *addr, *leaf); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -50,6 +51,11 @@ func main() {
 //
 //go:noinline
 func takeLock(l *sync.Mutex) { l.Lock() }
+
+func letGo(l *sync.Mutex) {
+	defer l.Unlock()
+	time.Sleep(300 * time.Millisecond)
+}
 
 func run(ctx context.Context, config observe.Config, addr, leaf string) error {
 	tel, err := observe.Start(ctx, config)
@@ -101,10 +107,7 @@ func run(ctx context.Context, config observe.Config, addr, leaf string) error {
 	})
 	mux.HandleFunc("GET /hold", func(w http.ResponseWriter, r *http.Request) {
 		lock.Lock()
-		go func() {
-			defer lock.Unlock()
-			time.Sleep(300 * time.Millisecond)
-		}()
+		go letGo(&lock)
 	})
 	served := tel.Serve(ctx, &http.Server{Addr: addr, Handler: tel.Handler(mux)})
 	if served != nil {
