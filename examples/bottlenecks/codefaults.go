@@ -1,0 +1,69 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+// What a route's own code does, and what its clients do.
+var codePrograms = []program{
+	{
+		name:     "slow-route",
+		what:     "A route sleeps for 300 ms, between tries of something that is long done.",
+		seen:     "only /report is slow; no CPU, no lock, no call explains it; a goroutine dump shows it in time.Sleep",
+		causes:   []string{"slow-route"},
+		subjects: []string{"/report"},
+		service: func(s *service, f *fault) {
+			s.on("/report", func(http.ResponseWriter, *http.Request) error {
+				if f.sick() {
+					waitForRender(300 * time.Millisecond)
+				}
+				return nil
+			})
+		},
+	},
+	{
+		name:     "panic-loop",
+		what:     "A route panics with every request.",
+		seen:     "500 for all of /search, and a stack in the log for each",
+		causes:   []string{"panic-loop"},
+		subjects: []string{"/search"},
+		service: func(s *service, f *fault) {
+			s.on("/search", func(w http.ResponseWriter, r *http.Request) error {
+				if f.sick() {
+					var found []string
+					io.WriteString(w, found[len(r.URL.Path)-len("/search")])
+				}
+				return nil
+			})
+		},
+	},
+	{
+		name:   "traffic-surge",
+		what:   "Many times the usual requests come, more than the cores can serve; each costs what it always did.",
+		seen:   "requests a second went up first, CPU a request did not; then every core is busy and all routes are slow",
+		causes: []string{"traffic-surge", "cpu-saturated"},
+		service: func(s *service, f *fault) {
+			s.on("", func(http.ResponseWriter, *http.Request) error {
+				burn(3 * time.Millisecond)
+				return nil
+			})
+		},
+		world: func(w *world) (begin, end func()) {
+			surge := float64(w.cores) / 0.003 * 1.1
+			if w.small {
+				surge = 50
+			}
+			return func() {
+					w.did.Add(1)
+					w.load.setRate(surge)
+				}, func() {
+					w.load.setRate(w.rate)
+				}
+		},
+	},
+}
+
+//go:noinline
+func waitForRender(d time.Duration) { time.Sleep(d) }
