@@ -13,13 +13,13 @@ type Inhibition struct {
 func Inhibitions() []Inhibition {
 	return []Inhibition{
 		{"What pages also tells of the ticket for the same thing.",
-			`severity="critical"`, []string{`severity=~"warning|info"`}, []string{"cluster", "namespace", "job", "instance", "category"}},
+			`severity="critical"`, []string{`severity=~"warning|info"`}, []string{"cluster", "namespace", "job", "instance", "category", "slo", "http_request_method", "http_route"}},
 		{"Of a service that is gone, nothing else is news.",
 			`alertname=~"ServiceDown|ServiceVanished"`, []string{`alertname!~"ServiceDown|ServiceVanished|Watchdog"`}, perJob},
 		{"Of an instance that is gone, nothing else is news.",
 			`alertname="TargetDown"`, []string{`alertname!~"TargetDown|ServiceDown|ServiceVanished|Watchdog"`, `instance=~".+"`}, perInstance},
 		{"A budget that burns fast tells of the slower alerts for it.",
-			`alertname="SLOBudgetBurnFast"`, []string{`alertname=~"SLOBudgetBurnSlow|SLOBudgetExhausted"`}, perSLO},
+			`alertname="SLOBudgetBurnFast"`, []string{`alertname=~"SLOBudgetBurnSlow|SLOBudgetBurnVerySlow|SLOBudgetExhausted"`}, perSLO},
 		{"Throttling that hurts is why goroutines wait.",
 			`alertname="CPUThrottledHurting"`, []string{`alertname=~"GoSchedulerLatencyHigh|GoCPUSaturated|CPUThrottled"`}, perInstance},
 		{"Memory that runs out now is more than memory that runs out later.",
