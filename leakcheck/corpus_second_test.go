@@ -25,7 +25,7 @@ var corpusSecond = []corpusProgram{
 	{name: "2: reloads that do not stop the old", site: "reloads", start: reloads},
 	{name: "2: handler that ignores its client", site: "ignoresClient|accepted on port", start: ignoresClient},
 	{name: "2: pipe whose writer is gone", site: "pipeReader", start: pipeReaders},
-	{name: "2: clients that never speak", site: "neverSpeak", start: neverSpeak},
+	{name: "2: clients that never speak", site: "neverSpeak|to 127.0.0.1", start: neverSpeak},
 	{name: "2: waiters of a limiter that falls behind", site: "limiterWait", start: limiterWaiters},
 	{name: "2: once that never returns", site: "onceStuck", start: onceStuck},
 	{name: "2: consumer that breaks out", site: "brokenOut", start: brokenOut},

@@ -61,6 +61,9 @@ type tally struct {
 	// handling is how many members have a request in hand, remote how many
 	// wait for the network.
 	handling, remote int
+	// unused is how many members lie idle while newer ones were made, busy how
+	// many of those that are not new were used lately.
+	unused, busy int
 	// proofs is 1 if the runtime was asked for proof, proven how many members
 	// it proved to be leaked.
 	proofs, proven int
@@ -122,6 +125,7 @@ type site struct {
 	deaths       []float64 // how many old members ended, by the window they ended in
 	many, remote bool      // as in tally
 	stuck        bool      // most members were in a stuck state at the last reading
+	unused, busy bool      // most old members were unused, busy, at the last reading
 	count        float64
 	proofs       int // how often in a row the runtime proved ever more to be leaked
 	proven       int
@@ -216,6 +220,9 @@ func (s *site) update(now int, t *tally, each bool) {
 	s.now = now
 	s.wide, s.about, s.count, s.oldest = t.wide, t.about, t.count, 0
 	s.stuck = t.size > 0 && 2*float64(t.stuck) > t.size
+	// The young have had no time to be unused.
+	s.unused = len(s.low) > 0 && 2*float64(t.unused) > s.low[len(s.low)-1] && 4*float64(t.unused) > t.size
+	s.busy = len(s.low) > 0 && 2*float64(t.busy) > s.low[len(s.low)-1]
 	keep(&s.size, t.size)
 	keep(&s.made, t.made)
 	keep(&s.samples, t.samples)
@@ -287,10 +294,12 @@ func (d *detector) judge(s *site) (finding, bool) {
 		need = heapWindows
 	case s.stuck:
 		need = stuckWindows
-	case s.many:
+	case s.busy:
+		need = idleWindows * 3 // whatever it is, nobody has forgotten it
+	case s.many && !s.unused:
 		need = idleWindows * 3 / 2
 	}
-	if !d.heap && !s.stuck && !s.many && !s.remote && len(s.size) >= steadyWindows && d.loadIsSteady(steadyWindows) {
+	if !d.heap && !s.stuck && (s.unused || !s.many && !s.remote) && len(s.size) >= steadyWindows && d.loadIsSteady(steadyWindows) {
 		if f, ok := d.judgeLast(s, steadyWindows, need); ok {
 			return f, true
 		}

@@ -116,6 +116,12 @@ func memberGroups(kind string, all []Member) map[string]*tally {
 		if m.Stuck {
 			t.stuck++
 		}
+		if m.Unused {
+			t.unused++
+		}
+		if m.busy {
+			t.busy++
+		}
 	}
 	return groups
 }

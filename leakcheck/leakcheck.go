@@ -39,6 +39,17 @@ type Config struct {
 	// Default: false.
 	NoDescriptors bool
 
+	// Timers has Verify and VerifyMain look for what time.AfterFunc and the
+	// deadlines of contexts have left: timers that have neither fired nor been
+	// stopped, contexts whose cancel function was not called. For that the memory
+	// profile takes every allocation from the first such check on (see
+	// runtime.MemProfileRate), which makes code that allocates some times
+	// slower, and each check collects the garbage twice or more. A stopped timer
+	// looks as if it was left if a variable of a package still refers to it. Tickers
+	// and time.After need no look: they cost nothing when nobody waits for them,
+	// and who waits is a goroutine. Default: false.
+	Timers bool
+
 	// Interval is the length of one window of [Watch] while its readings are
 	// cheap. Default: 1m.
 	Interval time.Duration

@@ -14,7 +14,8 @@ import (
 // openFiles are the process's descriptors as sources of a Watch.
 //
 // Left out is what a program keeps on purpose and nothing tells from a leak:
-// listeners, mapped files, and accepted connections, which last as long as
+// listeners, mapped files, the pipes through which package net copies from one
+// connection to another, and accepted connections, which last as long as
 // their peer likes; when the peer has closed one, it is in CLOSE_WAIT and
 // offered as such.
 type openFiles struct {
@@ -47,6 +48,10 @@ type handle struct {
 	pending  bool   // a socket of which nothing is known yet
 	tcp      bool
 	accepted bool
+	reset    bool  // by the peer, rather than closed
+	splices  bool  // a pipe of package net's own
+	bytes    int64 // that went over a TCP connection, both ways; -1 when unknown
+	used     int   // the reading in which bytes was last seen to change
 }
 
 const (
@@ -157,7 +162,7 @@ func (o *openFiles) see(number int, target []byte) {
 				h.kind, h.group, h.path = kind, "in "+pathGroup(path), path
 			}
 		case "pipe":
-			h.kind = kind
+			h.kind, h.splices = kind, splices(number)
 		default:
 			h.kind, h.group = "descriptor", kind
 		}
@@ -186,7 +191,7 @@ func (h *handle) settle(s socket, listening map[uint16]bool, peers map[uint16]ma
 	switch {
 	case h.tcp && s.state == tcpListen:
 		h.kind, h.listens = "", s.local.Port()
-	case h.tcp && s.remote.IsValid() && listening[s.local.Port()]:
+	case h.tcp && (s.remote.IsValid() || s.state == tcpClose) && listening[s.local.Port()]:
 		h.accepted = true
 		h.group = "accepted on port " + strconv.Itoa(int(s.local.Port()))
 	case s.remote.IsValid():
@@ -194,11 +199,11 @@ func (h *handle) settle(s socket, listening map[uint16]bool, peers map[uint16]ma
 		if !h.tcp {
 			h.group = s.network + " " + h.group
 		}
-	case h.tcp && s.state != 7: // TCP_CLOSE: never connected, or reset
+	case h.tcp && s.state != tcpClose: // which is never connected, or reset
 		h.pending = true // it is connecting
 		h.group = "connecting"
 	case h.tcp:
-		h.group = "not connected"
+		h.group = notConnected
 	case s.network == "unix":
 		h.group = "unix"
 		if s.path != "" {
@@ -232,18 +237,32 @@ func peerGroup(remote netip.AddrPort, peers map[uint16]map[netip.Addr]bool) stri
 func (o *openFiles) offer() {
 	o.found = map[string][]Member{}
 	total := map[string]int{}
-	waiting := map[string][]*handle{} // in CLOSE_WAIT, by group
+	waiting := map[string][]*handle{}  // in CLOSE_WAIT, by group
+	outgoing := map[string][]*handle{} // TCP connections, by group
+	var pipes []*handle
+	splicing := 0
 	var files []*handle
 	for number, h := range o.handles {
 		if h.tcp && h.kind != "" {
 			total[h.group]++
-			if state, ok := tcpState(number); ok && state == tcpCloseWait {
+			state, bytes, ok := tcpUse(number)
+			h.reset = ok && state == tcpClose && !h.pending && h.group != notConnected
+			if ok && state == tcpCloseWait || h.reset {
 				waiting[h.group] = append(waiting[h.group], h)
 				continue
+			}
+			if h.used == 0 || bytes != h.bytes || bytes < 0 {
+				h.bytes, h.used = bytes, o.reading
 			}
 		}
 		switch {
 		case h.kind == "" || h.accepted:
+		case h.splices:
+			splicing++
+		case h.kind == "pipe":
+			pipes = append(pipes, h)
+		case h.tcp:
+			outgoing[h.group] = append(outgoing[h.group], h)
 		case h.kind == "file":
 			files = append(files, h)
 		default:
@@ -257,10 +276,44 @@ func (o *openFiles) offer() {
 		}
 		o.found["file"] = append(o.found["file"], m)
 	}
+	if splicing < maxSplicing {
+		for _, h := range pipes {
+			o.found["pipe"] = append(o.found["pipe"], Member{ID: h.id})
+		}
+	}
+	for _, hs := range outgoing {
+		o.offerOutgoing(hs)
+	}
 	o.offerWaiting(total, waiting)
 }
 
-// offerWaiting offers the connections that their peers have closed. A pool
+// offerOutgoing offers the connections to one peer. A pool makes another one
+// only while all that it has are in use. So one over which nothing went since
+// before others were made is in nobody's pool, or the only one of several.
+func (o *openFiles) offerOutgoing(hs []*handle) {
+	slices.SortFunc(hs, func(a, b *handle) int { return b.first - a.first })
+	for i, h := range hs {
+		// Those before it in the list are newer; the newest of a window may be
+		// what this one's last use had to wait for.
+		unused := o.reading-h.used >= oldAge && i >= fewNewer && hs[fewNewer-1].first > h.used
+		o.found["socket"] = append(o.found["socket"], Member{ID: h.id, Group: h.group, Unused: unused, busy: h.bytes >= 0 && h.used > h.first && o.reading-h.used < oldAge})
+	}
+}
+
+// maxSplicing is how many ends of pipes there are of package net's own when the
+// rest may be, too: to a user with 64 MiB in pipes the kernel refuses the size
+// by which they are told from others (pipe-user-pages-soft, proc_sys_fs(5)).
+const maxSplicing = 100
+
+// fewNewer is how many newer connections there must be; one alone may be
+// another client's of the same peer.
+const fewNewer = 2
+
+// notConnected is the group of TCP sockets that are not, and of which it is not
+// known whether they ever were.
+const notConnected = "not connected"
+
+// offerWaiting offers the connections that their peers have closed, or reset. A pool
 // whose idle connections the server closes finds out when it next uses them:
 // it has many in CLOSE_WAIT, but no more connections than before. So to a peer
 // only those count by which there are more connections than the least since
@@ -282,7 +335,11 @@ func (o *openFiles) offerWaiting(total map[string]int, waiting map[string][]*han
 			hs = hs[:min(len(hs), total[group]-least)]
 		}
 		for _, h := range hs {
-			o.found["close_wait"] = append(o.found["close_wait"], Member{ID: h.id, Group: h.group, State: "CLOSE_WAIT", Stuck: true})
+			state := "CLOSE_WAIT"
+			if h.reset {
+				state = "CLOSE"
+			}
+			o.found["close_wait"] = append(o.found["close_wait"], Member{ID: h.id, Group: h.group, State: state, Stuck: true})
 		}
 	}
 }

@@ -23,6 +23,7 @@ type holder struct {
 	window int
 	peer   net.Listener // it accepts by itself; see accept
 	open   []func()
+	use    []func()
 	// serverOnly leaves out the clients' ends, which are another process's in truth.
 	serverOnly bool
 }
@@ -125,7 +126,7 @@ func TestOpenFilesTruthTable(t *testing.T) {
 			os.Remove(f.Name())
 			h.keep(func() { f.Close() })
 		}},
-		{name: "connections to a silent peer", kind: "socket", group: "to 127.0.0.1:PORT", windows: 40, step: func(h *holder) {
+		{name: "connections to a silent peer", kind: "socket", group: "to 127.0.0.1:PORT", windows: 25, step: func(h *holder) {
 			a, b := h.dial()
 			h.keep(func() { a.Close(); b.Close() })
 		}},
@@ -137,6 +138,15 @@ func TestOpenFilesTruthTable(t *testing.T) {
 		}},
 		{name: "accepted connections that the client has closed", kind: "close_wait", group: "accepted on port PORT", state: "CLOSE_WAIT", windows: 16, step: func(h *holder) {
 			a, b := h.dial()
+			a.Close()
+			wait(b)
+			h.keep(func() { b.Close() })
+		}},
+		{name: "accepted connections that the client has reset", kind: "close_wait", group: "accepted on port PORT", state: "CLOSE", windows: 16, step: func(h *holder) {
+			a, b := h.dial()
+			if err := a.(*net.TCPConn).SetLinger(0); err != nil {
+				h.t.Fatal(err)
+			}
 			a.Close()
 			wait(b)
 			h.keep(func() { b.Close() })
@@ -155,7 +165,7 @@ func TestOpenFilesTruthTable(t *testing.T) {
 			}
 			h.keep(func() { syscall.Close(fd) })
 		}},
-		{name: "a leak beside traffic", kind: "socket", group: "to 127.0.0.1:PORT", windows: 48, step: func(h *holder) {
+		{name: "a leak beside traffic", kind: "socket", group: "to 127.0.0.1:PORT", windows: 32, step: func(h *holder) {
 			for i, c := range h.open { // what came before ends, but for one a window
 				if i%4 != 0 && c != nil {
 					c()
@@ -172,6 +182,23 @@ func TestOpenFilesTruthTable(t *testing.T) {
 			if h.window < 12 {
 				a, b := h.dial()
 				h.keep(func() { a.Close(); b.Close() })
+			}
+		}},
+		{name: "a pool that grows for twenty windows, whenever all are in use", windows: 60, step: func(h *holder) {
+			if h.window < 20 {
+				a, b := h.dial()
+				h.use = append(h.use, func() {
+					if _, err := b.Write([]byte("x")); err != nil {
+						h.t.Fatal(err)
+					}
+					if _, err := a.Read(make([]byte, 1)); err != nil {
+						h.t.Fatal(err)
+					}
+				})
+				h.keep(func() { a.Close(); b.Close() })
+				for _, use := range h.use {
+					use()
+				}
 			}
 		}},
 		{name: "a pool whose idle connections the server closes", windows: 60, step: func(h *holder) {

@@ -27,6 +27,9 @@ type watch struct {
 	open map[descriptor]bool
 	// held is what the Sources had open at the start.
 	held holdings
+	// pending are the timers that had not fired at the start, nil when not
+	// looked at, and blamed those that tests had been blamed for.
+	pending, blamed pending
 	// adopted are goroutines found to belong to this test although they lost
 	// its label. Their children are found through them after they have ended.
 	adopted map[int64]bool

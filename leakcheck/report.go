@@ -102,9 +102,15 @@ func (p group) describe(test string) string {
 		b.WriteString("\n\tproof       the runtime found nothing reachable that could wake it")
 	}
 	b.WriteString("\n\tstack")
-	for i, f := range g.frames {
+	b.WriteString(stackLines(g.frames))
+	return b.String()
+}
+
+func stackLines(frames []frame) string {
+	var b strings.Builder
+	for i, f := range frames {
 		if i == 30 {
-			fmt.Fprintf(&b, "\n\t  ... %d more", len(g.frames)-i)
+			fmt.Fprintf(&b, "\n\t  ... %d more", len(frames)-i)
 			break
 		}
 		fmt.Fprintf(&b, "\n\t  %s\n\t      %s", plainName(f.fn), f.position())

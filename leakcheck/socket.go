@@ -14,6 +14,7 @@ type socket struct {
 // States of the kernel's net/tcp_states.h.
 const (
 	tcpEstablished = 1
+	tcpClose       = 7 // the peer has reset it, if it was connected
 	tcpCloseWait   = 8 // the peer has closed, we have not
 	tcpListen      = 10
 )

@@ -62,6 +62,15 @@ func tcpState(fd int) (byte, bool) {
 	return b[0], true
 }
 
+// splices reports whether a pipe is one of those through which package net has
+// the kernel copy from one connection to another, two descriptors for each that
+// is being copied (internal/poll.maxSpliceSize).
+func splices(fd int) bool {
+	const getPipeSize = 1032 // F_GETPIPE_SZ
+	size, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), getPipeSize, 0)
+	return errno == 0 && size == 1<<20
+}
+
 func addrPort(a syscall.Sockaddr) netip.AddrPort {
 	switch a := a.(type) {
 	case *syscall.SockaddrInet4:

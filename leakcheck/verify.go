@@ -37,7 +37,10 @@ import (
 // what was not closed, the message says so: the body of a response, a sql.Rows
 // with a context that can be cancelled, a sql.Tx. Rows without such a context
 // leave no goroutine; [Config.Sources] tell of them and of whatever else there
-// is. Timers that have not fired cannot be seen.
+// is. Timers that have not fired are looked for if [Config.Timers] says so: beside
+// others in parallel, the test fails for those that were made while its function,
+// which it shares with subtests alone, was on the stack; VerifyMain tells of the
+// rest. In a bubble they are not looked for, because they end with it.
 //
 // One Errorf is made for each group of goroutines that were created and are
 // blocked at the same place. If the goroutines cannot be read, t fails with a
@@ -61,6 +64,13 @@ func (c Config) Verify(t TestingT) {
 	var err error
 	if w.held, err = c.hold(); err != nil {
 		t.Errorf("leakcheck: unknown what is open: %v", err)
+	}
+	if c.Timers && w.bubble == 0 {
+		recordTimers()
+		w.blamed = blamedTimers()
+		if w.pending, err = readTimers(); err != nil {
+			t.Errorf("leakcheck: unknown which timers there are: %v", err)
+		}
 	}
 	t.Cleanup(func() {
 		t.Helper()
@@ -97,6 +107,17 @@ func (c Config) check(t TestingT, w *watch) {
 		}
 		if err != nil {
 			t.Errorf("leakcheck: unknown whether %s left anything open: %v", w.name, err)
+		}
+	}
+	if w.pending != nil {
+		lines, err := c.timersLeft(w.pending, w.blamed, w.name, func(frames []frame) bool {
+			return tests.onlyTest(w, frames) || alone()
+		})
+		for _, line := range lines {
+			t.Errorf("leakcheck: %s", line)
+		}
+		if err != nil {
+			t.Errorf("leakcheck: unknown whether %s left timers: %v", w.name, err)
 		}
 	}
 	// What a goroutine has open ends with it, so one message is enough.
@@ -283,6 +304,14 @@ func (c Config) verifyMain(m TestingM, out io.Writer) (code int) {
 		start[g.id] = true
 	}
 	held, heldErr := c.hold()
+	var (
+		before   pending
+		timerErr error
+	)
+	if c.Timers {
+		recordTimers()
+		before, timerErr = readTimers()
+	}
 	if code = m.Run(); code != 0 {
 		// A test that fails half way leaves what it would have ended.
 		return code
@@ -311,6 +340,18 @@ func (c Config) verifyMain(m TestingM, out io.Writer) (code int) {
 	}
 	if heldErr != nil {
 		fmt.Fprintf(out, "leakcheck: unknown whether the tests left anything open: %v\n", heldErr)
+		code = 1
+	}
+	if c.Timers && timerErr == nil {
+		var lines []string
+		lines, timerErr = c.timersLeft(before, nil, "", func([]frame) bool { return true })
+		for _, line := range lines {
+			fmt.Fprintf(out, "leakcheck: %s\n", line)
+			code = 1
+		}
+	}
+	if timerErr != nil {
+		fmt.Fprintf(out, "leakcheck: unknown whether the tests left timers: %v\n", timerErr)
 		code = 1
 	}
 	if err == nil {

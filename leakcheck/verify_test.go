@@ -12,7 +12,9 @@ import (
 	"time"
 )
 
-func TestMain(m *testing.M) { VerifyMain(m) }
+func TestMain(m *testing.M) {
+	Config{Timers: strings.HasPrefix(os.Getenv(asChild), besideEachOther)}.VerifyMain(m)
+}
 
 // A fakeT is a test whose failures are the test's result.
 type fakeT struct {

@@ -23,21 +23,25 @@ import (
 // growth neither slows down nor falls back nor follows the load. That takes
 // 10 windows where goroutines are blocked in a way that nobody is for long on
 // purpose (a send, a mutex, a WaitGroup), 24 where they wait for input, time
-// or work, as pools, ramps and long polls do, and 21 collections for heap.
+// or work, as pools, ramps and long polls do, 16 of these under a load that is
+// known and steady, and 21 collections for heap. What is one piece of memory and
+// doubles whenever it is full, such as a bytes.Buffer that is only written to,
+// cannot be told from a buffer that grows to its size, and is not found.
 //
 // Descriptors are judged in the same way: files by directory, connections by
-// peer, pipes and the like by kind; those in CLOSE_WAIT in 10 windows, for the
-// peer has gone and we have not closed. Listeners, mapped files, and accepted
-// connections whose peer is there are not judged. Systems other than Linux do
-// not tell, and the [Look] says so.
+// peer, pipes and the like by kind. Connections that the peer has closed or
+// reset, and we have not, take 10 windows; those over which nothing went since
+// newer ones to the same peer were made, as no pool has them, 24, or 16 as above;
+// others 36, because pools grow slowly, and 72 while they are in use.
+// Listeners, mapped files, and accepted connections whose peer is there are not
+// judged. Systems other than Linux do not tell, and the [Look] says so.
 //
 // Each window counts goroutines by stack, which stops the program for an
 // instant. To tell one from another Watch has to stop it for about 10 µs a
 // goroutine: it measures that, does so only as far as [Config.MaxPause]
 // allows, and judges by counts alone otherwise, which takes longer. Where
 // even counting takes more than about 0.1 % of a processor, windows become
-// longer.
-// The [Look] says so.
+// longer. The [Look] says so.
 //
 // Watch never forces a garbage collection. It asks the runtime for proof,
 // which may end the process, only if [Config.Proof] says so. A process may
