@@ -120,6 +120,7 @@ func (c *client) dialer(dial dialer) dialer {
 		if err != nil || made == nil {
 			return made, err
 		}
+		c.tel.peers.sawConn(made, "the dependency "+addr)
 		if _, ok := made.(*tls.Conn); ok {
 			return made, nil // net/http must see that it is one
 		}

@@ -24,7 +24,7 @@ func (c *connector) Connect(ctx context.Context) (_ driver.Conn, err error) {
 			c.db.timeouts.Inc()
 		}
 	}()
-	dc, err := c.Connector.Connect(e.ctx)
+	dc, err := c.Connector.Connect(c.db.tel.peers.watch(e.ctx, "the pool "+c.db.name))
 	returned = true
 	if err != nil {
 		return nil, err

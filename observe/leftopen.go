@@ -55,9 +55,21 @@ func (t *Telemetry) leftOpen() []leftOpen {
 			p = &leftOpen{kind: kind, group: group, site: frameOf(u.Site)}
 			places[k] = p
 		}
-		p.count++
-		p.age, p.idle = max(p.age, u.Age), max(p.idle, u.Idle)
-		p.route, p.trace = cmp.Or(p.route, u.Route), cmp.Or(p.trace, u.TraceID)
+		p.add(&leftOpen{count: 1, age: u.Age, idle: u.Idle, route: u.Route, trace: u.TraceID})
+	}
+	// The first of a statement, and what came before it was found, have no site.
+	// Where all that have one have the same, it is theirs too.
+	sites := map[key][]*leftOpen{}
+	for k, p := range places {
+		if k.site != "" {
+			sites[key{k.kind, k.group, ""}] = append(sites[key{k.kind, k.group, ""}], p)
+		}
+	}
+	for k, p := range places {
+		if known := sites[k]; k.site == "" && len(known) == 1 {
+			known[0].add(p)
+			delete(places, k)
+		}
 	}
 	var all []leftOpen
 	for _, p := range places {
@@ -78,6 +90,13 @@ func (t *Telemetry) leftOpen() []leftOpen {
 		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(b.age, a.age), cmp.Compare(a.group, b.group), cmp.Compare(a.site.String(), b.site.String()))
 	})
 	return all[:min(len(all), maxLeftOpen)]
+}
+
+// add adds what was opened in the same place.
+func (p *leftOpen) add(o *leftOpen) {
+	p.count += o.count
+	p.age, p.idle = max(p.age, o.age), max(p.idle, o.idle)
+	p.route, p.trace = cmp.Or(p.route, o.route), cmp.Or(p.trace, o.trace)
 }
 
 // frameOf reads "example.com/shop.list /src/list.go:41".
@@ -171,11 +190,15 @@ func (l *leaks) leftSuspects(now time.Time) (all []leakcheck.Suspect) {
 	return all
 }
 
-// here puts the process's own address and number into the command to type next.
+// here puts the process's own address and number into the command to type next,
+// and the names of those who made them into what is told of sockets.
 func (l *leaks) here(s leakcheck.Suspect) leakcheck.Suspect {
 	if a := l.tel.address; a != "" {
 		s.Next = strings.ReplaceAll(s.Next, "localhost:9464", a)
 	}
 	s.Next = strings.ReplaceAll(s.Next, "$(pidof NAME)", strconv.Itoa(os.Getpid()))
+	if s.Kind == "socket" || s.Kind == "close_wait" {
+		s.Group = l.tel.whose(s.Group)
+	}
 	return s
 }

@@ -35,6 +35,7 @@ type Telemetry struct {
 	gatherer prometheus.Gatherer
 	sampler  *runtimemetrics.Sampler
 	leaks    *leaks // nil: off
+	peers    peers
 	health   *health
 	admin    http.Handler
 	address  string
