@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,6 +35,23 @@ var codePrograms = []program{
 				if f.sick() {
 					var found []string
 					io.WriteString(w, found[len(r.URL.Path)-len("/search")])
+				}
+				return nil
+			})
+		},
+	},
+	{
+		name:     "route-failing",
+		what:     "A route refuses nearly half of its requests by mistake, with an error of its own.",
+		seen:     "500 from /report at once; nothing that it calls fails, nothing panics",
+		causes:   []string{"route-failing"},
+		subjects: []string{"/report"},
+		service: func(s *service, f *fault) {
+			var n atomic.Int64
+			s.on("/report", func(w http.ResponseWriter, r *http.Request) error {
+				if n.Add(1)%5 < 2 && f.sick() {
+					http.Error(w, "the year is not valid", http.StatusInternalServerError)
+					return errAnswered
 				}
 				return nil
 			})

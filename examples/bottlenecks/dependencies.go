@@ -30,6 +30,38 @@ var dependencyPrograms = []program{
 		},
 	},
 	{
+		name:     "dependency-hanging",
+		what:     "A dependency takes requests and does not answer them; their callers give up after ten seconds.",
+		seen:     "requests pile up in calls of one host; none of them ends for a while",
+		causes:   []string{"dependency-slow", "dependency-failing"},
+		subjects: []string{"stock.internal"},
+		world: func(w *world) (begin, end func()) {
+			d := w.deps["stock.internal"]
+			return func() { d.hang() }, func() { d.release() }
+		},
+	},
+	{
+		name:     "call-loop",
+		what:     "A route asks a dependency for thirty things one by one, each as quick as ever.",
+		seen:     "calls a request went from one to thirty",
+		causes:   []string{"n-plus-one"},
+		subjects: []string{"/search", "stock.internal"},
+		service: func(s *service, f *fault) {
+			s.on("/search", func(_ http.ResponseWriter, r *http.Request) error {
+				n := 1
+				if f.sick() {
+					n = 30
+				}
+				for range n {
+					if err := s.get(r.Context(), "http://stock.internal/item"); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	},
+	{
 		name:     "retry-storm",
 		what:     "A dependency that fails is asked again up to eight times without a pause, which keeps it failing.",
 		seen:     "four times as many calls as requests, most of them refused, and some requests fail at last",

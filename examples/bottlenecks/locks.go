@@ -48,6 +48,31 @@ var lockPrograms = []program{
 		},
 	},
 	{
+		name:     "lock-writer",
+		what:     "Settings are read anew again and again, from a slow place, while the lock is held that all readers take.",
+		seen:     "goroutines queue in sync.RWMutex.RLock; the writer waits in settings.reload; CPU is low",
+		causes:   []string{"lock-held-io", "lock-contention"},
+		subjects: []string{"settings"},
+		service: func(s *service, f *fault) {
+			c := &settings{}
+			s.on("", func(http.ResponseWriter, *http.Request) error {
+				c.read()
+				return nil
+			})
+			background(f, 1, func(stop <-chan struct{}) {
+				for {
+					f.did.Add(1)
+					c.reload(250 * time.Millisecond)
+					select {
+					case <-stop:
+						return
+					case <-time.After(150 * time.Millisecond):
+					}
+				}
+			})
+		},
+	},
+	{
 		name:     "worker-pool",
 		what:     "A pool of sixteen workers has lost all but one, and every request needs one.",
 		seen:     "goroutines queue in a channel operation of renderers.acquire; no lock, no CPU, and what the workers call is quick",
@@ -122,6 +147,26 @@ func (l *ledger) post(d time.Duration) {
 	defer l.mu.Unlock()
 	burn(d)
 	l.posts++
+}
+
+type settings struct {
+	mu    sync.RWMutex
+	count int
+}
+
+//go:noinline
+func (c *settings) read() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.count
+}
+
+//go:noinline
+func (c *settings) reload(takes time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	time.Sleep(takes)
+	c.count++
 }
 
 type taxBook struct {

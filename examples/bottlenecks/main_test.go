@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 var causes = strings.Fields(`cpu-saturated cpu-burner cpu-throttled noisy-neighbour gomaxprocs-wrong gc-allocation
 	gc-memory-limit gc-forced stop-the-world lock-contention lock-held-io backpressure blocking-syscalls disk-stall
 	logging-lock timer-storm pool-exhausted database-slow slow-query n-plus-one dependency-slow dependency-failing
-	retry-storm connection-churn cache-collapse queue-growing queue-stalled traffic-surge slow-route panic-loop
+	retry-storm connection-churn cache-collapse queue-growing queue-stalled traffic-surge slow-route route-failing panic-loop
 	goroutine-leak heap-leak descriptor-leak connection-leak memory-near-limit slow-clients telemetry-loss`)
 
 func TestTableIsWellFormed(t *testing.T) {

@@ -78,6 +78,7 @@ type dependency struct {
 	fails    atomic.Int64 // of 100 requests
 	capacity atomic.Int64 // requests at once, above which it refuses; 0: no limit
 	running  atomic.Int64
+	hanging  atomic.Pointer[chan struct{}]
 	did      atomic.Int64 // answers that were slowed or refused
 	asked    atomic.Int64
 }
@@ -94,6 +95,13 @@ func (d *dependency) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.did.Add(1)
 		http.Error(w, "out of order", http.StatusServiceUnavailable)
 		return
+	}
+	if end := d.hanging.Load(); end != nil {
+		d.did.Add(1)
+		select {
+		case <-*end:
+		case <-r.Context().Done():
+		}
 	}
 	takes := jitter(d.takes)
 	if s := d.slow.Load(); s > 0 {
@@ -123,7 +131,20 @@ func newDependency(takes time.Duration, size int, far time.Duration) (*dependenc
 	return d, nil
 }
 
+// hang answers no request until release.
+func (d *dependency) hang() {
+	end := make(chan struct{})
+	d.hanging.Store(&end)
+}
+
+func (d *dependency) release() {
+	if end := d.hanging.Swap(nil); end != nil {
+		close(*end)
+	}
+}
+
 func (d *dependency) close() {
+	d.release()
 	d.srv.Close()
 	<-d.serve
 }
