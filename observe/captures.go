@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,7 @@ type captures struct {
 	why   string         // off because
 
 	made, failed *vec[prometheus.Counter]
+	lastFailure  atomic.Pointer[captureFailure] // nil: none
 	triggers     triggers
 	listening    chan struct{} // closed when signals are listened to
 }
@@ -132,8 +134,19 @@ func captureDir(service string) string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("loadline-%d", os.Getuid()), name)
 }
 
+// captureFailure is what is told of the last capture that failed.
+type captureFailure struct {
+	Time  time.Time `json:"time"`
+	Error string    `json:"error"`
+}
+
+func (f *captureFailure) String() string {
+	return fmt.Sprintf("at %s: %s", f.Time.UTC().Format(time.DateTime), f.Error)
+}
+
 func (c *captures) report(b capture.Bundle, err error) {
 	if err != nil {
+		c.lastFailure.Store(&captureFailure{time.Now(), oneLine(err.Error())})
 		n, _ := c.failed.with()
 		n.Inc()
 		c.t.warn("captures", "observe: a capture failed", "err", oneLine(err.Error()))
@@ -235,8 +248,9 @@ func (c *captures) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		writeJSON(w, http.StatusOK, struct {
 			Armed    string           `json:"armed,omitempty"`
+			Failed   *captureFailure  `json:"failed,omitempty"` // the last time
 			Captures []capture.Bundle `json:"captures"`
-		}{why, all})
+		}{why, c.lastFailure.Load(), all})
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -247,6 +261,9 @@ func (c *captures) serve(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "the flight recorder is armed for good")
 	default:
 		fmt.Fprintf(w, "the flight recorder is armed for %s more: %s\n", time.Until(until).Round(time.Second), oneLine(why))
+	}
+	if f := c.lastFailure.Load(); f != nil {
+		fmt.Fprintln(w, "the last failure was", f)
 	}
 	if len(all) == 0 {
 		fmt.Fprintln(w, "no captures yet; to make one: curl -X POST http://"+cmp.Or(c.t.address, "ADDRESS")+"/debug/captures")

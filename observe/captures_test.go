@@ -262,3 +262,35 @@ func TestBundleHoldsTheProfileBefore(t *testing.T) {
 		t.Errorf("%v: %q", err, got)
 	}
 }
+
+// A capture that fails is counted, logged and told on the page.
+func TestFailedCaptureIsTold(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "captures")
+	var logged lines
+	tel := start(t, Config{Captures: capture.Config{Dir: dir, CPUProfile: -1}, Interval: time.Hour, Logger: logged.logger()})
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // where the directory was
+		t.Fatal(err)
+	}
+	if _, err := tel.Capture(t.Context(), "now"); err == nil {
+		t.Fatal("captured into a file")
+	}
+	if n := family(t, tel, "observe_captures_failed_total")[""].GetCounter().GetValue(); n != 1 {
+		t.Errorf("counted %v", n)
+	}
+	if got := logged.String(); !strings.Contains(got, "observe: a capture failed") || !strings.Contains(got, "not a directory") {
+		t.Error(got)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := bodyOf(t, ask(tel, "GET", "/debug/captures")); !strings.Contains(got, "the last failure was at 20") || !strings.Contains(got, "not a directory") {
+		t.Error(got)
+	}
+	var page struct{ Failed struct{ Error string } }
+	if err := json.NewDecoder(ask(tel, "GET", "/debug/captures?format=json").Body).Decode(&page); err != nil || !strings.Contains(page.Failed.Error, "not a directory") {
+		t.Errorf("%v: %+v", err, page)
+	}
+}

@@ -15,6 +15,7 @@ const (
 	manifestName    = "manifest.json"
 	manifestVersion = 1
 	tornPrefix      = ".making-"
+	newPrefix       = ".new-" // of what is not locked yet
 )
 
 // A Manifest describes a bundle, as manifest.json in it; manifest.schema.json

@@ -388,7 +388,7 @@ func TestDirectoryThatFails(t *testing.T) {
 	if _, err := s.Capture(t.Context(), Reason{}); !errors.Is(err, errFull) {
 		t.Errorf("a full disk: %v", err)
 	}
-	if got := names(t, s.c.Dir); len(got) != 1 {
+	if got := slices.DeleteFunc(names(t, s.c.Dir), func(n string) bool { return strings.HasPrefix(n, crashPrefix) }); len(got) != 1 {
 		t.Errorf("left behind: %v", got)
 	}
 	if len(reported) != 2 || reported[0] != nil || !errors.Is(reported[1], errFull) {
@@ -927,4 +927,103 @@ func TestOneKindLeavesRoomForOthers(t *testing.T) {
 			}
 		})
 	})
+}
+
+// What a power cut left, what was swept by half, and what is not ours.
+func TestHollowBundlesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	long := time.Now().Add(-time.Hour)
+	put := func(name, manifest string, at time.Time) {
+		path := filepath.Join(dir, name)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(path, "heap.pprof"), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if manifest != "none" {
+			if err := os.WriteFile(filepath.Join(path, manifestName), []byte(manifest), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("20260101T000000Z-cpu-aaaaaa", "", long)
+	put("20260101T000000Z-cpu-bbbbbb", "none", long)
+	put("20260101T000000Z-cpu-cccccc", `{"schema":1,"time":`, long)
+	put("20260101T000000Z-cpu-dddddd", "none", time.Now()) // somebody may be removing it
+	put("20260101T000000Z-notes", "none", long)
+	put(tornPrefix+"gone-eeeeee", "none", long)
+	var reported []error
+	s := open(t, Config{Dir: dir, NoLastWords: true, Report: func(_ Bundle, err error) { reported = append(reported, err) }})
+	if got, want := names(t, dir), []string{"20260101T000000Z-cpu-dddddd", "20260101T000000Z-notes"}; !slices.Equal(got, want) {
+		t.Errorf("left: %q, want %q", got, want)
+	}
+	if len(reported) != 4 || slices.ContainsFunc(reported, func(err error) bool { return !errors.Is(err, ErrTorn) }) {
+		t.Errorf("reported %v", reported)
+	}
+	if n := len(list(t, s)); n != 0 {
+		t.Errorf("%d listed", n)
+	}
+}
+
+// The clock was ahead when older bundles were made: they look newer for a year.
+func TestClockThatIsSetBack(t *testing.T) {
+	dir := t.TempDir()
+	for _, id := range []string{"aaaaaa", "bbbbbb", "cccccc"} {
+		ahead := filepath.Join(dir, "20990101T000000Z-cpu-"+id)
+		if err := os.Mkdir(ahead, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(ahead, manifestName), []byte(`{"schema":1,"time":"2099-01-01T00:00:00Z","kind":"cpu"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, Config{Dir: dir, MaxBundles: 3})
+	var made []string
+	for range 3 {
+		b, err := s.Capture(t.Context(), Reason{Kind: "manual"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, b.Name)
+		all := list(t, s)
+		if len(all) != 3 || !slices.ContainsFunc(all, func(o Bundle) bool { return o.Name == b.Name }) {
+			t.Fatalf("the bundle of now is not among the %d that are left", len(all))
+		}
+	}
+	for _, b := range list(t, s) {
+		if !slices.Contains(made, b.Name) {
+			t.Errorf("%s is left", b.Name)
+		}
+	}
+}
+
+// The directory is deleted, made again by the next bundle, and still gets the last words.
+func TestLastWordsAfterTheDirectoryWasDeleted(t *testing.T) {
+	if dir := os.Getenv("CAPTURE_CRASH_DIR"); dir != "" {
+		s, err := Open(Config{Dir: dir, CPUProfile: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Capture(t.Context(), Reason{Kind: "manual"}); err != nil {
+			t.Fatal(err)
+		}
+		panic("the last words")
+	}
+	dir := filepath.Join(t.TempDir(), "captures")
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), "CAPTURE_CRASH_DIR="+dir)
+	if out, err := cmd.CombinedOutput(); err == nil || !bytes.Contains(out, []byte("the last words")) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s := open(t, Config{Dir: dir})
+	if !slices.ContainsFunc(list(t, s), func(b Bundle) bool { return b.Kind == "crash" }) {
+		t.Errorf("no crash among %d bundles", len(list(t, s)))
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 )
 
 const crashPrefix = ".crash-"
@@ -15,31 +16,71 @@ const maxLastWords = 16 << 20
 
 // crash is the file into which the runtime writes what ends the process: a
 // panic, a fatal error, a signal. The file is locked while the process lives.
-type crash struct{ f *os.File }
+type crash struct {
+	mu   sync.Mutex
+	f    *os.File // nil: not listening
+	path string
+}
 
 func (c *crash) begin(dir string) error {
-	f, err := os.CreateTemp(dir, crashPrefix)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.beginLocked(dir)
+}
+
+func (c *crash) beginLocked(dir string) error {
+	prefix := newPrefix
+	if !lockable {
+		prefix = crashPrefix // at once
+	}
+	f, err := os.CreateTemp(dir, prefix)
 	if err != nil {
 		return err
 	}
-	_ = lock(f) // where nothing can be locked, the next start goes by the file's age
-	if err := debug.SetCrashOutput(f, debug.CrashOptions{}); err != nil {
+	path := f.Name()
+	fail := func(err error) error {
 		f.Close()
-		os.Remove(f.Name())
+		os.Remove(path)
 		return err
 	}
-	c.f = f
+	if lockable {
+		if err := lock(f); err != nil {
+			return fail(err)
+		}
+		// Under the name by which others look for last words it has always been locked.
+		name := filepath.Join(dir, crashPrefix+strings.TrimPrefix(filepath.Base(path), newPrefix))
+		if err := os.Rename(path, name); err != nil {
+			return fail(err)
+		}
+		path = name
+	}
+	if err := debug.SetCrashOutput(f, debug.CrashOptions{}); err != nil {
+		return fail(err)
+	}
+	c.f, c.path = f, path
 	return nil
+}
+
+// renew listens with a file in a directory that was made again: the one before
+// was deleted with it. Where that fails, nobody reads the last words.
+func (c *crash) renew(dir string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old := c.f; old != nil && c.beginLocked(dir) == nil {
+		old.Close()
+	}
 }
 
 // end stops listening; the process goes on.
 func (c *crash) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.f == nil {
 		return
 	}
 	debug.SetCrashOutput(nil, debug.CrashOptions{})
 	c.f.Close()
-	os.Remove(c.f.Name())
+	os.Remove(c.path)
 	c.f = nil
 }
 

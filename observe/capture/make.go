@@ -145,7 +145,7 @@ func (s *Store) write(at time.Time, r Reason, fill func(*draft)) (Bundle, error)
 	used, end := cpuTime()
 	defer end()
 	id := strings.ToLower(rand.Text()[:6]) // two processes, or two bundles a second
-	d := &draft{dir: filepath.Join(s.c.Dir, tornPrefix+id)}
+	d := &draft{dir: filepath.Join(s.c.Dir, newPrefix+id)}
 	fail := func(err error) (Bundle, error) {
 		if d.lock != nil {
 			d.lock.Close()
@@ -155,7 +155,9 @@ func (s *Store) write(at time.Time, r Reason, fill func(*draft)) (Bundle, error)
 	}
 	err := os.Mkdir(d.dir, 0o700)
 	if gone(err) { // the directory was deleted under us
-		err = os.MkdirAll(d.dir, 0o700)
+		if err = os.MkdirAll(d.dir, 0o700); err == nil {
+			s.crash.renew(s.c.Dir)
+		}
 	}
 	if err != nil {
 		return fail(err)
@@ -163,9 +165,17 @@ func (s *Store) write(at time.Time, r Reason, fill func(*draft)) (Bundle, error)
 	if d.lock, err = os.OpenFile(filepath.Join(d.dir, "lock"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err != nil {
 		return fail(err)
 	}
-	if err := lock(d.lock); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	if !lockable {
+		d.lock.Close()
+	} else if err := lock(d.lock); err != nil {
 		return fail(err)
 	}
+	// Under the name by which others look for torn ones it has always been locked.
+	making := filepath.Join(s.c.Dir, tornPrefix+id)
+	if err := os.Rename(d.dir, making); err != nil {
+		return fail(err)
+	}
+	d.dir = making
 	if fill(d); d.err != nil {
 		return fail(d.err)
 	}
@@ -191,15 +201,17 @@ func (s *Store) write(at time.Time, r Reason, fill func(*draft)) (Bundle, error)
 	if err := os.WriteFile(filepath.Join(d.dir, manifestName), append(text, '\n'), 0o600); err != nil {
 		return fail(err)
 	}
-	d.lock.Close()
-	if err := os.Remove(filepath.Join(d.dir, "lock")); err != nil {
+	if err := os.Remove(filepath.Join(d.dir, "lock")); err != nil { // the lock itself is held until the bundle has its name
 		return fail(err)
 	}
 	whole := filepath.Join(s.c.Dir, m.Name)
 	if err := os.Rename(d.dir, whole); err != nil {
 		return fail(err)
 	}
-	return readBundle(whole)
+	d.lock.Close()
+	b := Bundle{Manifest: m, Dir: whole} // not read: another process may have swept it already
+	b.Bytes += int64(len(text)) + 1
+	return b, nil
 }
 
 func (d *draft) profile(name string) {

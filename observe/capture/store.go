@@ -5,11 +5,14 @@ import (
 	"cmp"
 	"compress/gzip"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +21,10 @@ import (
 
 // ErrBusy is returned while another bundle is being made.
 var ErrBusy = errors.New("capture: another bundle is being made")
+
+// ErrTorn is reported by Open of each bundle that a process which was killed
+// left half-made, and that Open has removed.
+var ErrTorn = errors.New("capture: a torn bundle was removed")
 
 // ErrUnknown is returned for the name of no bundle.
 var ErrUnknown = errors.New("capture: no such bundle")
@@ -55,6 +62,9 @@ func Open(c Config) (*Store, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
+	}
+	if err := writable(c.Dir); err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
 	s := &Store{c: c, asked: make(chan asked, 1), busy: make(chan struct{}, 1)}
@@ -275,10 +285,32 @@ func (s *Store) Remove(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(b.Dir); err != nil {
+	if err := s.discard(b.Dir); err != nil {
 		return fmt.Errorf("capture: %w", err)
 	}
 	return nil
+}
+
+// discard removes a bundle. It is none any more before its first file goes: a
+// process that is killed meanwhile leaves no half of one.
+func (s *Store) discard(dir string) error {
+	torn := filepath.Join(s.c.Dir, tornPrefix+"gone-"+strings.ToLower(rand.Text()[:6]))
+	if err := os.Rename(dir, torn); err == nil {
+		dir = torn
+	} else if gone(err) { // another process was faster
+		return nil
+	}
+	return os.RemoveAll(dir)
+}
+
+// writable tells why no file can be made in dir.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, newPrefix)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return os.Remove(f.Name())
 }
 
 // tidy removes what others left half-made. What is still being made is locked.
@@ -288,11 +320,40 @@ func (s *Store) tidy() error {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tornPrefix) && abandoned(filepath.Join(s.c.Dir, e.Name()), "lock") {
-			os.RemoveAll(filepath.Join(s.c.Dir, e.Name()))
+		path := filepath.Join(s.c.Dir, e.Name())
+		switch name := e.Name(); {
+		case strings.HasPrefix(name, newPrefix) && old(path):
+			os.RemoveAll(path) // nothing was in it yet
+			continue
+		case strings.HasPrefix(name, tornPrefix) && abandoned(path, "lock"):
+		case e.IsDir() && ours.MatchString(name) && old(path) && hollow(path):
+		default:
+			continue
+		}
+		err := os.RemoveAll(path)
+		if s.c.Report != nil {
+			s.c.Report(Bundle{}, errors.Join(fmt.Errorf("%w: %s", ErrTorn, e.Name()), err))
 		}
 	}
 	return nil
+}
+
+// ours is the name of a bundle's directory. What is called otherwise is somebody else's.
+var ours = regexp.MustCompile(`^\d{8}T\d{6}Z-[A-Za-z0-9._-]{1,30}-[a-z2-7]{6}$`)
+
+// old tells that nobody has touched path for a minute, by a clock that may have
+// been set meanwhile.
+func old(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && time.Since(info.ModTime()).Abs() > time.Minute
+}
+
+// hollow tells whether a bundle has lost its manifest, as after the machine
+// lost its power.
+func hollow(dir string) bool {
+	_, err := readBundle(dir)
+	var unread *fs.PathError
+	return gone(err) || err != nil && !errors.As(err, &unread) // what cannot be read may be another user's
 }
 
 // abandoned tells whether the process that made dir is gone: it can be locked,
@@ -303,8 +364,8 @@ func abandoned(dir, lockName string) bool {
 		return false
 	}
 	f, err := os.Open(filepath.Join(dir, lockName))
-	if err != nil { // killed before it had a lock, or about to rename
-		return time.Since(info.ModTime()).Abs() > time.Minute
+	if err != nil { // about to be renamed, or removed
+		return old(dir)
 	}
 	defer f.Close()
 	switch err := lock(f); {
@@ -317,17 +378,28 @@ func abandoned(dir, lockName string) bool {
 	}
 }
 
-// sweep removes the oldest bundles until the directory keeps to its bounds.
+// sweep removes the oldest bundles until the directory keeps to its bounds. A
+// bundle of tomorrow, made before the clock was set back, is older than all others.
 func (s *Store) sweep() {
 	all, err := s.List()
 	if err != nil {
 		return
 	}
+	tomorrow := time.Now().Add(time.Hour) // clocks of machines that share a directory differ by less
+	slices.SortStableFunc(all, func(a, b Bundle) int {
+		switch ahead := a.Time.After(tomorrow); {
+		case ahead == b.Time.After(tomorrow):
+			return 0
+		case ahead:
+			return 1
+		}
+		return -1
+	})
 	var bytes int64
 	for i, b := range all {
 		bytes += b.Bytes
 		if i >= s.c.MaxBundles || i > 0 && bytes > s.c.MaxBytes || time.Since(b.Time) > s.c.MaxAge {
-			os.RemoveAll(b.Dir)
+			s.discard(b.Dir)
 			bytes -= b.Bytes
 		}
 	}
