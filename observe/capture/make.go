@@ -165,10 +165,10 @@ func (s *Store) write(at time.Time, r Reason, fill func(*draft)) (Bundle, error)
 	if d.lock, err = os.OpenFile(filepath.Join(d.dir, "lock"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err != nil {
 		return fail(err)
 	}
-	if !lockable {
+	if lockable {
+		_ = lock(d.lock) // on some network disks nothing can be; then nobody else can, either
+	} else {
 		d.lock.Close()
-	} else if err := lock(d.lock); err != nil {
-		return fail(err)
 	}
 	// Under the name by which others look for torn ones it has always been locked.
 	making := filepath.Join(s.c.Dir, tornPrefix+id)
