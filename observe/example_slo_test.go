@@ -35,8 +35,8 @@ func ExampleSLO() {
 	families, err := tel.Registry().Gather()
 	for _, f := range families {
 		if f.GetName() == "observe_slo_requests_total" {
-			for _, m := range f.GetMetric() { // labels by name: result, slo
-				lines = append(lines, fmt.Sprintln(m.Label[1].GetValue(), m.Label[0].GetValue(), m.GetCounter().GetValue()))
+			for _, m := range f.GetMetric() { // its labels: objective, result
+				lines = append(lines, fmt.Sprintln(m.Label[0].GetValue(), m.Label[1].GetValue(), m.GetCounter().GetValue()))
 			}
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // observe_slo_requests_total; the rules of dashboards/prometheus/slo make
 // windows, burn rates and budgets of it, for whatever objectives there are.
 type SLO struct {
-	// Name tells the objective from the service's others, in the label slo:
+	// Name tells the objective from the service's others, in the label objective:
 	// letters, digits, dots, underscores and hyphens, at most 63.
 	Name string
 
@@ -288,11 +288,11 @@ var (
 	sloObjective = Description{
 		Name: "observe_slo_objective_ratio", Kind: runtimemetrics.Gauge, Unit: "1",
 		Help:   "Share of requests that Config.SLOs promises to be good; absent without that setting.",
-		Labels: []string{"slo"},
+		Labels: []string{"objective"},
 	}
 	sloRequests = Description{
 		Name: "observe_slo_requests_total", Kind: runtimemetrics.Counter, Unit: "{request}",
 		Help:   "Requests that count for an objective of Config.SLOs, by result: good, or bad for an answer of 5xx or a late one.",
-		Labels: []string{"slo", "result"},
+		Labels: []string{"objective", "result"},
 	}
 )

@@ -39,8 +39,8 @@ func kept(t *testing.T, tel *Telemetry) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for labels, m := range family(t, tel, "observe_slo_requests_total") {
-		result, name, _ := strings.Cut(labels, " ")
-		name, result = strings.TrimPrefix(name, "slo="), strings.TrimPrefix(result, "result=")
+		name, result, _ := strings.Cut(labels, " ")
+		name, result = strings.TrimPrefix(name, "objective="), strings.TrimPrefix(result, "result=")
 		all[name] += fmt.Sprintf(" %.0f %s", m.GetCounter().GetValue(), result)
 	}
 	return all
@@ -86,7 +86,7 @@ func TestSLOsCountGoodAndBadRequests(t *testing.T) {
 		check(map[string][2]int{"available": {6, 2}, "fast": {3, 5}, "orders": {3, 1}, "read": {2, 1}, "nowhere": {}, "patient": {1, 1}})
 
 		objectives := family(t, tel, "observe_slo_objective_ratio")
-		if len(objectives) != 6 || objectives["slo=read"].GetGauge().GetValue() != 0.9 {
+		if len(objectives) != 6 || objectives["objective=read"].GetGauge().GetValue() != 0.9 {
 			t.Errorf("objectives %v", objectives)
 		}
 	})

@@ -5,6 +5,8 @@
 //	go run ./dashboards/generate -out ops -team shop -route-p99 300ms  a team's own
 //	go run ./dashboards/generate -out ops -table http://localhost:9464/debug/metrics/table
 //	                                                                   with a page of the program's own metrics
+//	go run ./dashboards/generate -out ops -table http://localhost:9464/debug/metrics/table -sloth -pyrra
+//	                                                                   and its objectives for Sloth and Pyrra
 //
 // Run it in the root of the repository.
 package main
@@ -17,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/loadline-go/loadline/dashboards/internal/plan"
 )
@@ -36,7 +39,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("generate", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	out := flags.String("out", "dashboards", "folder to write to")
-	table := flags.String("table", "", "URL of a program's /debug/metrics/table, or a `file` of that: adds a page for its own metrics")
+	from := flags.String("table", "", "URL of a program's /debug/metrics/table, or a `file` of that: adds a page for its own metrics")
 	flags.Float64Var(&c.BusinessDrop, "business-drop", c.BusinessDrop, "with -table: ticket when a metric's events fall below this share of what is usual; 0: no alert")
 	flags.DurationVar(&c.RouteP99, "route-p99", c.RouteP99, "ticket when the p99 of a route is above this")
 	flags.Float64Var(&c.RouteErrors, "route-errors", c.RouteErrors, "ticket when this share of a route's requests fails")
@@ -65,20 +68,31 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&c.Grafana, "grafana", c.Grafana, "URL of Grafana")
 	flags.DurationVar(&c.Interval, "interval", c.Interval, "how often rules are evaluated")
 	flags.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the Kubernetes objects")
+	flags.StringVar(&c.Prefix, "prefix", c.Prefix, "what the uids and the tag of pages, groups of rules and Kubernetes objects begin with")
+	flags.StringVar(&c.Job, "job", c.Job, "with -sloth and -pyrra: the service's label job; default: the name that -table tells")
+	forSloth := flags.Bool("sloth", false, "with -table: write the program's objectives as slo/sloth.yaml, too")
+	forPyrra := flags.Bool("pyrra", false, "with -table: write the program's objectives as slo/pyrra.yaml, too")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if *table != "" {
+	if *from != "" {
 		if *out == "dashboards" {
 			return fmt.Errorf("-table: -out is missing: the files of dashboards/ are for every program")
 		}
-		var err error
-		if c.Business, err = readTable(*table); err != nil {
+		told, err := readTable(*from)
+		if err != nil {
 			return err
 		}
+		c.Business, c.SLOs = told.Program, told.SLOs
+		if c.Job == "" {
+			c.Job = told.Service
+		}
+	}
+	if (*forSloth || *forPyrra) && len(c.SLOs) == 0 {
+		return fmt.Errorf("-sloth, -pyrra: they want -table of a program with objectives (Config.SLOs)")
 	}
 	if err := c.Validate(); err != nil {
 		return err
@@ -86,6 +100,12 @@ func run(args []string, stdout, stderr io.Writer) error {
 	files, err := generate(c)
 	if err != nil {
 		return err
+	}
+	if *forSloth {
+		files["slo/sloth.yaml"] = sloth(c)
+	}
+	if *forPyrra {
+		files["slo/pyrra.yaml"] = pyrra(c)
 	}
 	if err := write(*out, files); err != nil {
 		return err
@@ -122,7 +142,34 @@ func generate(c plan.Config) (map[string]string, error) {
 	for name, content := range kubernetes(c, pages) {
 		files["kubernetes/"+name] = content
 	}
-	return files, nil
+	return renamed(c, files), nil
+}
+
+// renamed puts the prefix in the place of the usual one, in names and nowhere else.
+func renamed(c plan.Config, files map[string]string) map[string]string {
+	usual := plan.Default().Prefix
+	if c.Prefix == usual {
+		return files
+	}
+	var names []string
+	for _, d := range c.Dashboards() {
+		names = append(names, d.UID)
+	}
+	for _, g := range c.Groups() {
+		names = append(names, g.Name)
+	}
+	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) }) // the longest first, whose beginning another may be
+	var pairs []string
+	for _, name := range names {
+		pairs = append(pairs, name, c.Prefix+strings.TrimPrefix(name, usual))
+	}
+	pairs = append(pairs, `"`+usual+`"`, `"`+c.Prefix+`"`, "\n  name: "+usual+"\n", "\n  name: "+c.Prefix+"\n")
+	replace := strings.NewReplacer(pairs...)
+	out := map[string]string{}
+	for name, content := range files {
+		out[replace.Replace(name)] = replace.Replace(content)
+	}
+	return out
 }
 
 func write(out string, files map[string]string) error {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -114,9 +115,76 @@ func TestRunMakesAPageOfAProgramsOwnMetrics(t *testing.T) {
 	}
 }
 
+// The objectives of a running program, for those who make rules of them elsewhere.
+func TestRunWritesObjectivesForSlothAndPyrra(t *testing.T) {
+	table := filepath.Join(t.TempDir(), "table.json")
+	if err := os.WriteFile(table, []byte(`{"service": "the \"shop\"", "slos": [
+		{"name": "available", "objective": 0.9995},
+		{"name": "pay", "route": "POST /pay", "objective": 0.99, "latency_seconds": 0.3}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := t.TempDir()
+	if err := run([]string{"-out", out, "-table", table, "-sloth", "-pyrra", "-team", "shop", "-slo-days", "28"}, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for file, wants := range map[string][]string{
+		"slo/sloth.yaml": {
+			"version: prometheus/v1\n", `service: "the \"shop\""`, "objective: 99.95\n", "objective: 99\n",
+			`error_query: "sum(rate(observe_slo_requests_total{job=\"the \\\"shop\\\"\", objective=\"pay\", result=\"bad\"}[{{.window}}]))"`,
+			"99 % of the requests to POST /pay are answered without an error of the server, within 0.3 s.", "team: shop"},
+		"slo/pyrra.yaml": {
+			"kind: ServiceLevelObjective", "name: the-shop-available", `target: "99.95"`, `window: "28d"`,
+			`metric: "observe_slo_requests_total{job=\"the \\\"shop\\\"\", objective=\"pay\"}"`, "pyrra.dev/team: shop"},
+	} {
+		got, err := os.ReadFile(filepath.Join(out, filepath.FromSlash(file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wants {
+			if !strings.Contains(string(got), want) {
+				t.Errorf("%s has no %s:\n%s", file, want, got)
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Join(out, "grafana", "loadline-business.json")); err == nil {
+		t.Error("a page of the program's metrics, of which it has none")
+	}
+}
+
+// Two sets side by side must not share a name.
+func TestRunNamesEverythingByItsPrefix(t *testing.T) {
+	out := t.TempDir()
+	if err := run([]string{"-out", out, "-prefix", "acme"}, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	taken := regexp.MustCompile(`"loadline"|\bloadline-[a-z-]+|\bname: loadline\b`)
+	found := 0
+	err := filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		found += strings.Count(string(text), "acme-service")
+		for _, m := range taken.FindAllString(strings.ReplaceAll(string(text), "github.com/loadline-go", ""), -1) {
+			t.Errorf("%s: %s", path, m)
+		}
+		if strings.HasPrefix(filepath.Base(path), "loadline-") {
+			t.Errorf("%s is called as usual", path)
+		}
+		return err
+	})
+	if err != nil || found < 10 {
+		t.Errorf("acme-service is named %d times, %v", found, err)
+	}
+}
+
 func TestRunRefusesWhatCannotWork(t *testing.T) {
 	hostile := filepath.Join(t.TempDir(), "table.json")
 	if err := os.WriteFile(hostile, []byte(`{"program": [{"name": "shop_orders{", "kind": "counter"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nameless := filepath.Join(t.TempDir(), "slos.json")
+	if err := os.WriteFile(nameless, []byte(`{"slos": [{"name": "a\"b", "objective": 0.9}]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
@@ -129,6 +197,9 @@ func TestRunRefusesWhatCannotWork(t *testing.T) {
 		{[]string{"-table", "main.go"}, "-table: main.go: not what /debug/metrics/table tells"},
 		{[]string{"-table", hostile}, `Config.Business: "shop_orders{": "shop_orders{" is no name of a metric or label`},
 		{[]string{"-table", "main.go", "-out", "dashboards"}, "-table: -out is missing"},
+		{[]string{"-prefix", "Acme"}, `Config.Prefix: "Acme": want up to 20 lower-case letters`},
+		{[]string{"-sloth"}, "they want -table of a program with objectives"},
+		{[]string{"-table", nameless}, `Config.SLOs: "a\"b" is no name of an objective`},
 		{[]string{"extra"}, `unexpected argument "extra"`},
 		{[]string{"-no-such-flag"}, "no-such-flag"},
 	} {

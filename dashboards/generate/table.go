@@ -12,22 +12,28 @@ import (
 	"github.com/loadline-go/loadline/dashboards/internal/plan"
 )
 
-// readTable returns the metrics that a program defined for itself, from the
-// /debug/metrics/table of its admin address, or a file that was saved from there.
-func readTable(from string) ([]plan.Metric, error) {
+// told is what a program tells of itself at its /debug/metrics/table: the
+// metrics and the objectives that it defines.
+type told struct {
+	Service string
+	Program []plan.Metric
+	SLOs    []plan.SLO
+}
+
+// readTable asks the admin address, or reads a file that was saved from there.
+func readTable(from string) (t told, err error) {
 	r, err := openTable(from)
 	if err != nil {
-		return nil, fmt.Errorf("-table: %w", err)
+		return t, fmt.Errorf("-table: %w", err)
 	}
 	defer r.Close()
-	var table struct{ Program []plan.Metric }
-	if err := json.NewDecoder(io.LimitReader(r, 1<<20)).Decode(&table); err != nil {
-		return nil, fmt.Errorf("-table: %s: not what /debug/metrics/table tells: %w", from, err)
+	if err := json.NewDecoder(io.LimitReader(r, 1<<20)).Decode(&t); err != nil {
+		return t, fmt.Errorf("-table: %s: not what /debug/metrics/table tells: %w", from, err)
 	}
-	if len(table.Program) == 0 {
-		return nil, fmt.Errorf("-table: %s: the program defines no metrics", from)
+	if len(t.Program)+len(t.SLOs) == 0 {
+		return t, fmt.Errorf("-table: %s: the program defines no metrics and no objectives", from)
 	}
-	return table.Program, nil
+	return t, nil
 }
 
 func openTable(from string) (io.ReadCloser, error) {

@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +43,11 @@ type Config struct {
 	Grafana   string        // URL before "/d/<uid>"
 	Interval  time.Duration // how often the rules are evaluated
 	Namespace string        // of the Kubernetes objects
+	Prefix    string        // of what is named: pages' uids and tag, groups of rules, Kubernetes objects
+
+	// Whose objectives are written for other generators of rules, and which.
+	Job  string
+	SLOs []SLO
 
 	// What the program counts for itself; none of it, no page for it.
 	Business     []Metric
@@ -84,6 +90,7 @@ func Default() Config {
 		Grafana:             "http://localhost:3000",
 		Interval:            30 * time.Second,
 		Namespace:           "monitoring",
+		Prefix:              "loadline",
 		BusinessDrop:        0.3,
 	}
 }
@@ -153,14 +160,23 @@ func (c Config) Validate() error {
 	if c.Namespace == "" {
 		errs = append(errs, errors.New("Config.Namespace: empty"))
 	}
+	if !prefix.MatchString(c.Prefix) {
+		errs = append(errs, fmt.Errorf("Config.Prefix: %q: want up to 20 lower-case letters, digits and hyphens that begin with a letter", c.Prefix))
+	}
 	if !(c.BusinessDrop >= 0 && c.BusinessDrop < 1) {
 		errs = append(errs, fmt.Errorf("Config.BusinessDrop: %v is not a share from 0 to below 1", c.BusinessDrop))
 	}
 	for _, m := range c.Business {
 		errs = append(errs, m.validate())
 	}
+	for _, o := range c.SLOs {
+		errs = append(errs, o.validate())
+	}
 	return errors.Join(errs...)
 }
+
+// Short enough for a uid of Grafana, which ends at 40 characters.
+var prefix = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$`)
 
 // number writes a float as PromQL reads it.
 func number(v float64) string { return fmt.Sprintf("%g", v) }

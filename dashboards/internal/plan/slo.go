@@ -44,9 +44,9 @@ func (c Config) sloRecording() Group {
 	}
 	g := Group{Name: "loadline-slo-recording", SLO: true, Records: []Record{
 		// During a rollout two versions may promise differently: the more counts.
-		{Name: sloObjective, Expr: most(declaredObjective, perSLO...)},
-		{Name: sloTotal, Expr: sum(inRule.rate(declaredRequests), perSLO...)},
-		{Name: sloBad, Expr: sum(inRule.where(badResult).rate(declaredRequests), perSLO...)},
+		{Name: sloObjective, Expr: most(named(declaredObjective), perSLO...)},
+		{Name: sloTotal, Expr: sum(named(inRule.rate(declaredRequests)), perSLO...)},
+		{Name: sloBad, Expr: sum(named(inRule.where(badResult).rate(declaredRequests)), perSLO...)},
 		{Name: sloObjective, Labels: available, Expr: of(c.Objective)},
 		{Name: sloTotal, Labels: available, Expr: jobRequests + undeclared},
 		{Name: sloBad, Labels: available, Expr: sum(routeErrors, perJob...) + undeclared},
@@ -62,6 +62,12 @@ func (c Config) sloRecording() Group {
 	g.Records = append(g.Records, Record{Name: sloBudget,
 		Expr: "1 - " + burn(c.budgetWindow())})
 	return g
+}
+
+// named gives the objective's name the label that the rules know it by. The
+// service does not use that one, for other generators of rules set it.
+func named(expr string) string {
+	return "label_replace(" + expr + `, "slo", "$1", "objective", "(.*)")`
 }
 
 // slowRequests are those slower than the objective's latency. Without a
@@ -197,11 +203,11 @@ func (c Config) SLO() Dashboard {
 			{Title: "Good requests", Kind: Series, Unit: "percentunit", Width: 12, Height: 8, LowIsBad: true,
 				Description: "By objective, and what it promises. Needs no rules; empty for a service that declares none. Below the line: the budget is spent faster than it grows.",
 				Queries: []Query{
-					{Expr: "1 - " + ratio(sum(onPanel.where(badResult).rate(declaredRequests), "job", "slo"), sum(onPanel.rate(declaredRequests), "job", "slo")), Legend: "{{job}} {{slo}}"},
-					{Expr: most(onPanel.now(declaredObjective), "job", "slo"), Legend: "{{job}} {{slo}} promised"}}},
+					{Expr: "1 - " + ratio(sum(onPanel.where(badResult).rate(declaredRequests), "job", "objective"), sum(onPanel.rate(declaredRequests), "job", "objective")), Legend: "{{job}} {{objective}}"},
+					{Expr: most(onPanel.now(declaredObjective), "job", "objective"), Legend: "{{job}} {{objective}} promised"}}},
 			{Title: "Bad requests by instance", Kind: Series, Unit: "reqps", Width: 12, Height: 8, Drill: FleetUID,
 				Description: "One instance alone: drain it. All alike: a dependency or a deploy.",
-				Queries:     []Query{{Expr: sum(onPanel.where(badResult).rate(declaredRequests), "job", "instance", "slo"), Legend: "{{instance}} {{slo}}"}}},
+				Queries:     []Query{{Expr: sum(onPanel.where(badResult).rate(declaredRequests), "job", "instance", "objective"), Legend: "{{instance}} {{objective}}"}}},
 		}}},
 	}
 }
@@ -238,8 +244,8 @@ func sloScenarios() []Scenario {
 			Series: together(declared("pay", "0.5", 90, 10), declared("read", "0.999", 100, 0)),
 			Silent: []string{"SLOBudgetBurnFast", "SLOBudgetBurnMedium"}},
 		{Name: "the requests' metrics are dropped at the scrape", At: "150m",
-			Series: together(alive("a", "1"), []Input{{declaredObjective + "{" + instanceOf("a") + `, slo="pay"}`, "0.9x70 _x330"}},
-				one(declaredRequests, "0+60x70 _x330", `slo="pay"`, `result="good"`)),
+			Series: together(alive("a", "1"), []Input{{declaredObjective + "{" + instanceOf("a") + `, objective="pay"}`, "0.9x70 _x330"}},
+				one(declaredRequests, "0+60x70 _x330", `objective="pay"`, `result="good"`)),
 			Fires: []string{"SLODataMissing"}, Silent: []string{"ServiceVanished"}},
 		{Name: "the requests' metrics of a service without objectives are dropped at the scrape", At: "150m",
 			Series: together(alive("a", "1"), one(serverRequests+"_count", "0+60x70 _x330", `http_request_method="GET"`, `http_route="/pay"`, `http_response_status_code="200"`)),
@@ -249,14 +255,14 @@ func sloScenarios() []Scenario {
 				one(serverRequests+"_count", "0+60x70 _x330", `http_request_method="GET"`, `http_route="/pay"`, `http_response_status_code="200"`)),
 			Silent: []string{"SLODataMissing"}},
 		{Name: "one of two objectives is given up", At: "150m",
-			Series: together(alive("a", "1"), declared("read", "0.9", 60, 0), one(declaredRequests, "0+60x70 _x330", `slo="pay"`, `result="good"`)),
+			Series: together(alive("a", "1"), declared("read", "0.9", 60, 0), one(declaredRequests, "0+60x70 _x330", `objective="pay"`, `result="good"`)),
 			Silent: []string{"SLODataMissing"}},
 	}
 }
 
 // declared is a service that counts requests for an objective of its own.
 func declared(slo, objective string, good, bad float64) []Input {
-	name := `slo="` + slo + `"`
+	name := `objective="` + slo + `"`
 	return together(one(declaredObjective, objective+"x400", name),
 		one(declaredRequests, steady(good), name, `result="good"`), one(declaredRequests, steady(bad), name, `result="bad"`))
 }
