@@ -34,6 +34,7 @@ import (
 type options struct {
 	list, score, pairs    bool
 	metrics               bool
+	evidence              string
 	run                   string
 	only                  *regexp.Regexp
 	interval              time.Duration
@@ -87,6 +88,7 @@ func parse(args []string) (options, string, error) {
 	f.IntVar(&o.during, "during", 6, "`intervals` of illness; leaks take their own time")
 	f.IntVar(&o.after, "after", 4, "`intervals` after it")
 	f.IntVar(&o.runs, "runs", 1, "how often -score and -pairs run each")
+	f.StringVar(&o.evidence, "evidence", "", "with -score and -pairs, a `folder` for what the doctor knew whenever it was wrong about an illness")
 	f.BoolVar(&o.metrics, "metrics", false, "with -run, print /metrics at the end of the illness")
 	err := f.Parse(args)
 	if err != nil {
@@ -195,6 +197,11 @@ func show(ctx context.Context, o options, out io.Writer) error {
 		fmt.Fprintln(out)
 		for phase, s := range c.clients {
 			fmt.Fprintf(out, "%-7s %5d requests, %s\n", phaseNames[phase], s.count, s.harm())
+		}
+		if len(c.readings) > 0 {
+			j := judge(c, p)
+			fmt.Fprintf(out, "\nit was to say: %s\nit said mostly: %s\nfirst right after %s intervals, healthy again after %s\n",
+				p.expected(), j.first, times(j.detected), times(j.cleared))
 		}
 	}
 	return err

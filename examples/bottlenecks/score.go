@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -99,7 +101,7 @@ func score(ctx context.Context, o options, out io.Writer) (bool, error) {
 			if !o.only.MatchString(p.name) {
 				continue
 			}
-			c, err := runCourse(ctx, o, watcher{}, p)
+			c, err := runCourse(ctx, o, o.keep(ctx, p), p)
 			var cannot cannotError
 			switch {
 			case errors.As(err, &cannot):
@@ -147,6 +149,32 @@ func score(ctx context.Context, o options, out io.Writer) (bool, error) {
 	return share(cause) >= causeGoal && share(subject) >= subjectGoal && pages == 0 || sick == 0 && pages == 0, nil
 }
 
+// keep keeps the evidence of wrong reports about an illness, where that is wanted.
+func (o options) keep(ctx context.Context, ps ...*program) watcher {
+	if o.evidence == "" {
+		return watcher{}
+	}
+	return watcher{reading: func(c *course, w *world, r *reading) {
+		if r == nil || r.phase == before || r.phase == after && !ps[0].healthy() {
+			return
+		}
+		name := ps[0].name
+		right := ps[0].healthy() && r.Verdict != "sick" || len(ps) == 1 && ps[0].causeIs(r.first()) && ps[0].subjectIs(r.first())
+		for _, p := range ps[1:] {
+			name += "+" + p.name
+		}
+		if right {
+			return
+		}
+		for _, format := range []string{"text", "evidence"} {
+			if text, err := page(ctx, w.child.admin+"/debug/doctor?format="+format); err == nil {
+				file := fmt.Sprintf("%s-%s.%s", name, r.Time.Format("150405"), strings.Replace(format, "evidence", "json", 1))
+				os.WriteFile(filepath.Join(o.evidence, file), text, 0o644) // to look at; the score does not need it
+			}
+		}
+	}}
+}
+
 // pairable are faults that do not hide each other: none takes all of the CPU.
 var pairable = []string{"slow-route", "slow-query", "dependency-slow", "panic-loop", "cache-collapse", "blocking-syscalls"}
 
@@ -169,7 +197,7 @@ func pairs(ctx context.Context, o options, out io.Writer) (bool, error) {
 				if err != nil {
 					return false, err
 				}
-				c, err := runCourse(ctx, o, watcher{}, a, b)
+				c, err := runCourse(ctx, o, o.keep(ctx, a, b), a, b)
 				if err != nil {
 					return false, fmt.Errorf("%s with %s: %w", one, other, err)
 				}
