@@ -51,7 +51,7 @@ var sameOrigin = http.NewCrossOriginProtection()
 type page struct{ Path, About string }
 
 func (t *Telemetry) adminMux() http.Handler {
-	profiles := newProfiles(t.profiler.yield)
+	profiles := newProfiles(t.profiler)
 	scrape := promhttp.HandlerFor(t.gatherer, promhttp.HandlerOpts{
 		ErrorLog:            scrapeLog{t},
 		ErrorHandling:       promhttp.ContinueOnError, // one bad metric must not hide the others
@@ -79,6 +79,9 @@ func (t *Telemetry) adminMux() http.Handler {
 		render(w, "profiles", pageData{Title: "Profiles of " + t.config.Service, Pages: profiles.names()})
 	})))
 	mux.Handle("GET /debug/pprof/{profile}", local(profiles))
+	flames := local(&flamegraphs{t: t, profiles: profiles})
+	mux.Handle("GET /debug/pprof/ui", flames)
+	mux.Handle("GET /debug/pprof/ui/{file}", flames)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(adminWriteTimeout))
 		h := w.Header()
@@ -176,6 +179,7 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			{"/debug/leaks", "what only grows: goroutines, heap, descriptors; and what could not be looked at"},
 			{"/debug/profiles", "CPU by route in the last minutes, with the profiles"},
 			{"/debug/pprof/", "profiles and execution traces"},
+			{"/debug/pprof/ui", "flame graphs"},
 		},
 		Routes:  t.server.table(),
 		Own:     t.ownRows(),

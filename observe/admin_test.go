@@ -340,7 +340,7 @@ func TestAdminPages(t *testing.T) {
 }
 
 func TestOneProfileAtATime(t *testing.T) {
-	p := newProfiles(func() func() { return func() {} })
+	p := &profiles{busy: make(chan struct{}, 1)}
 	p.busy <- struct{}{} // one is being taken
 	for _, name := range []string{"profile", "trace", "heap"} {
 		r := httptest.NewRequest("GET", "/debug/pprof/"+name, nil)

@@ -157,7 +157,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(p)
 		}
 	}()
-	if s.profiling.Load() || rt.IsEnabled() {
+	if s.watched() || rt.IsEnabled() {
 		h.serveWatched(q)
 	} else {
 		h.next.ServeHTTP(q.writer(), q.r)
@@ -169,7 +169,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // route, or an execution trace, in which the request is a region. Where next is
 // no mux, the route is known later: to an inner Handler or SetRoute.
 func (h *handler) serveWatched(q *request) {
-	name, profiling := unmatched, h.server.profiling.Load()
+	name, profiling := unmatched, h.server.watched()
 	var known *route
 	if mux, ok := h.next.(*http.ServeMux); ok {
 		_, pattern := mux.Handler(q.r)

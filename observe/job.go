@@ -123,7 +123,7 @@ func (t *Telemetry) Run(ctx context.Context, job Job, f func(context.Context) er
 		}
 	}()
 	inner := context.Context(&r.span)
-	if t.server.profiling.Load() {
+	if t.server.watched() {
 		defer pprof.SetGoroutineLabels(ctx)
 		inner = t.profiledJob(ctx, r)
 	}

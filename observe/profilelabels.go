@@ -29,7 +29,7 @@ var profileLabelsKey = func() (key any) {
 // label gives the goroutine the label of a pattern's route while a profile is
 // taken, beside those of ctx, and what it starts inherits it.
 func (s *server) label(ctx context.Context, pattern string) {
-	if s.profiling.Load() {
+	if s.watched() {
 		pprof.SetGoroutineLabels(pprof.WithLabels(ctx, s.labelled(pattern).labels))
 	}
 }

@@ -109,7 +109,8 @@ func (p *profiler) begin() (end func(context.Context) error) {
 }
 
 // yield ends the profile that is being taken, if one is, and lets none be taken
-// until resume: somebody asks for one, and there is one at a time.
+// until resume: somebody asks for one, and there is one at a time. Its samples
+// carry the route, too.
 func (p *profiler) yield() (resume func()) {
 	for {
 		if stop := p.stop.Load(); stop != nil {
@@ -117,7 +118,8 @@ func (p *profiler) yield() (resume func()) {
 		}
 		select {
 		case p.turn <- struct{}{}:
-			return func() { <-p.turn }
+			stop := p.t.server.watch()
+			return func() { stop(); <-p.turn }
 		case <-time.After(100 * time.Millisecond): // it had its turn, and not yet a stop
 		}
 	}
@@ -241,8 +243,7 @@ func (p *profiler) take(ctx context.Context, d time.Duration) (cpuData, error) {
 	p.stop.Store(&stop)
 	defer p.stop.Store(nil)
 	var data bytes.Buffer
-	p.t.server.profiling.Store(true)
-	defer p.t.server.profiling.Store(false)
+	defer p.t.server.watch()()
 	from := time.Now()
 	if pprof.StartCPUProfile(&data) != nil {
 		return cpuData{}, errProfiling

@@ -69,7 +69,7 @@ func TestProfilerTellsCPUByRoute(t *testing.T) {
 		var failed error
 		var wg sync.WaitGroup
 		wg.Go(func() { data, failed = p.take(ctx, time.Minute) })
-		for !tel.server.profiling.Load() {
+		for !tel.server.watched() {
 			time.Sleep(time.Millisecond)
 		}
 		for i := range 300 {
@@ -138,8 +138,7 @@ func TestProfilerLeavesNoLabel(t *testing.T) {
 		}
 	})
 	h := tel.Handler(mux)
-	tel.server.profiling.Store(true)
-	defer tel.server.profiling.Store(false)
+	defer tel.server.watch()()
 	pprof.Do(t.Context(), pprof.Labels("own", "yes"), func(ctx context.Context) {
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/x", nil))
 		var text bytes.Buffer
@@ -165,7 +164,7 @@ func TestProfilerYields(t *testing.T) {
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() { p.take(ctx, time.Minute) }) // for a minute, unless it is asked to stop
-	eventually(t, "a profile is taken", tel.server.profiling.Load)
+	eventually(t, "a profile is taken", tel.server.watched)
 	for range 3 {
 		if r := ask(tel, "GET", "/debug/pprof/profile?seconds=0.01"); r.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s", r.Status, bodyOf(t, r))

@@ -157,7 +157,7 @@ func TestProfilesArriveWithTheirLabels(t *testing.T) {
 		root = trace.SpanContextFromContext(r.Context())
 		tracing.Do(r.Context(), "step", func(context.Context) error { burn(2000); return nil })
 	})
-	eventually(t, "the CPU is profiled", tel.server.profiling.Load)
+	eventually(t, "the CPU is profiled", tel.server.watched)
 	ids := map[string]bool{}
 	for range 40 {
 		tel.Handler(mux).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/burn/1", nil))
@@ -294,7 +294,7 @@ func TestProfilesThatCannotBePushedAreCounted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the CPU is profiled", tel.server.profiling.Load)
+			eventually(t, "the CPU is profiled", tel.server.watched)
 			burn(1000)
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 			defer cancel()

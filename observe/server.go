@@ -74,7 +74,7 @@ type server struct {
 	propagator                                  span.Propagator
 	headers                                     []header
 	hint                                        sync.Once
-	profiling                                   atomic.Bool // a CPU profile is taken, whose samples are to carry the route
+	watchers                                    atomic.Int32 // profiles that are taken now, whose samples are to carry the route
 }
 
 func newServer(t *Telemetry) *server {
@@ -111,6 +111,16 @@ func newServer(t *Telemetry) *server {
 	m.register(serverActive, active)
 	return s
 }
+
+// watch makes requests and jobs that begin from now on label their goroutines,
+// until stop.
+func (s *server) watch() (stop func()) {
+	s.watchers.Add(1)
+	return func() { s.watchers.Add(-1) }
+}
+
+// watched tells whether somebody will read the labels of goroutines.
+func (s *server) watched() bool { return s.watchers.Load() > 0 }
 
 // running returns how many requests are being handled.
 func (s *server) running() (n int64) {
