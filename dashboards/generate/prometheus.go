@@ -139,6 +139,14 @@ func ruleTest(c plan.Config, tick string, keep func(plan.Scenario) bool) any {
 				{"exp_samples", []any{[]pair{{"labels", "{}"}, {"value", 1}}}},
 			})
 		}
+		if s.Quiet {
+			others := fmt.Sprintf(`alertstate="firing", job=%q`, s.Name)
+			exprs = append(exprs, []pair{
+				{"expr", fmt.Sprintf("absent(ALERTS{%s})", others)},
+				{"eval_time", s.At},
+				{"exp_samples", []any{[]pair{{"labels", "{" + others + "}"}, {"value", 1}}}},
+			})
+		}
 		for _, name := range s.Silent {
 			exprs = append(exprs, []pair{
 				{"expr", "absent(ALERTS{" + firing(name) + "})"},

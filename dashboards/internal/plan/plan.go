@@ -121,6 +121,7 @@ type Scenario struct {
 	At     string // when the alerts are looked at
 	Fires  []string
 	Silent []string
+	Quiet  bool // nothing fires at all
 	Days   bool // a tick is fifteen minutes
 	Native bool // feeds native histograms, which promtool reads since 2.47
 }
