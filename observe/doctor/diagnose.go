@@ -21,13 +21,17 @@ func Diagnose(e Evidence) Report {
 		return r
 	}
 	d := &diagnosis{figures: newFigures(&e)}
-	if d.slow() {
+	if r.Harmed = d.slow(); r.Harmed {
 		d.blame(true)
 	}
 	if len(d.findings) == 0 {
 		d.blameAnyway()
 	}
+	timely := len(d.findings)
 	d.failures()
+	for _, f := range d.findings[timely:] {
+		r.Harmed = r.Harmed || f.Share > 0 && !f.chronic
+	}
 	d.queues()
 	d.growth()
 	d.losses()

@@ -35,8 +35,10 @@ const (
 	wasted    = 0.3
 	wastedMin = 0.005 // seconds a request takes
 	slowMany  = 0.2
-	// A process as young as this has cold caches and connections.
-	warmUp = 30 * time.Second
+	// A process as young as this has cold caches and connections, unless it has been
+	// calm for some intervals already.
+	warmUp        = 30 * time.Second
+	calmIntervals = 3
 )
 
 // figures is evidence in rates, with unknown numbers told apart.
@@ -85,7 +87,8 @@ type partFigures struct {
 }
 
 func newFigures(e *Evidence) *figures {
-	f := &figures{now: &e.Now, usual: &e.Usual, seconds: e.Now.Interval.Seconds(), past: max(e.Usual.Interval.Seconds(), 0), young: e.Running > 0 && e.Running < warmUp}
+	f := &figures{now: &e.Now, usual: &e.Usual, seconds: e.Now.Interval.Seconds(), past: max(e.Usual.Interval.Seconds(), 0)}
+	f.young = e.Running > 0 && e.Running < warmUp && f.past < (calmIntervals-0.5)*f.seconds
 	f.rt, f.was = known(e.Now.Runtime), known(e.Usual.Runtime)
 	if f.past == 0 {
 		f.usual, f.was = new(Window), Runtime{}

@@ -32,6 +32,7 @@ func (d *diagnosis) failures() {
 		seen := d.failedShare(dep.Name)
 		f.Share, f.Level = max(seen, 0), Ticket
 		asEver := was != nil && errors < 3*share(max0(was.Errors), was.Calls)
+		f.chronic = asEver
 		if seen >= failingShare && !d.young && !asEver {
 			f.Level = Page
 		}
@@ -57,14 +58,14 @@ func (d *diagnosis) failures() {
 			if panics < 3*usualPanics {
 				level = Ticket
 			}
-			d.add(Finding{Cause: PanicLoop, Subject: r.Route, Level: level, Share: d.requestShare(r.Panics), Confidence: 0.95,
+			d.add(Finding{Cause: PanicLoop, Subject: r.Route, Level: level, Share: d.requestShare(r.Panics), Confidence: 0.95, chronic: panics < 3*usualPanics,
 				Summary: fmt.Sprintf("%s of the requests of %s panic", pct(panics), r.Route),
 				Proof:   []Proof{{"observe_panics_total", r.Panics, failures, fmt.Sprintf("panics in %.0f requests", n)}}})
 		case r.Errors >= failures && (errors >= failingShare && errors >= 3*usualErrors || errors >= failingMostly) && r.Errors/d.seconds > failed && !d.explainedErrors():
 			if errors < 3*usualErrors {
 				level = Ticket
 			}
-			d.add(Finding{Cause: RouteFailing, Subject: r.Route, Level: level, Share: d.requestShare(r.Errors), Confidence: 0.7,
+			d.add(Finding{Cause: RouteFailing, Subject: r.Route, Level: level, Share: d.requestShare(r.Errors), Confidence: 0.7, chronic: errors < 3*usualErrors,
 				Summary: fmt.Sprintf("%s of the requests of %s fail (usually %s), and no dependency's errors explain it", pct(errors), r.Route, pct(usualErrors)),
 				Proof:   []Proof{{"http_server_request_duration_seconds", errors, max(failingShare, 3*usualErrors), fmt.Sprintf("share of %.0f requests with status 500 and above", n)}}})
 		}

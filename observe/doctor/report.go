@@ -30,7 +30,10 @@ type Report struct {
 	Verdict  Verdict
 	Reason   string    // why the verdict is Unknown, else empty
 	Findings []Finding // the worst first
-	Split    []Split   // where the time of the routes goes, those with most time first
+	// Harmed says that requests took longer or failed more often than usual, whether
+	// or not that could be explained: such a window is not what is usual.
+	Harmed bool
+	Split  []Split // where the time of the routes goes, those with most time first
 	// Wants are the profiles that would make the diagnosis surer: OnCPU, Allocates,
 	// or Lock for samples of what goroutines wait for. A caller that can, takes them,
 	// and diagnoses again with Window.Sites.
@@ -50,6 +53,8 @@ type Finding struct {
 	Remedy     string
 	Symptoms   []string      // what it explains
 	After      time.Duration // until something fails; 0: not known, or it has
+
+	chronic bool // it is as it has always been
 }
 
 // Proof is one figure that a finding rests on.

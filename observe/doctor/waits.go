@@ -32,7 +32,7 @@ func (d *diagnosis) locks() {
 		f.Confidence = 0.85
 	case !d.holderRuns():
 		f.Cause = LockHeldIO
-		f.Proof = append(f.Proof, Proof{"process_cpu_time_seconds_total", max0(d.rt.CPU), max0(d.was.CPU) + 0.5, fmt.Sprintf("only %s cores are in use (usually %s): the holder does not compute", num(max0(d.rt.CPU)), num(max0(d.was.CPU)))})
+		f.Proof = append(f.Proof, Proof{"process_cpu_time_seconds_total", max0(d.rt.CPU), max0(d.was.CPU) + 0.5, fmt.Sprintf("only %s cores are in use (usually %s), and the kernel makes no more threads wait: the holder does not compute", num(max0(d.rt.CPU)), num(max0(d.was.CPU)))})
 	}
 	if sampled == 0 {
 		d.want(Lock)
@@ -49,10 +49,11 @@ func (d *diagnosis) locks() {
 	d.explain(part, part, true, f)
 }
 
-// holderRuns reports whether CPU use rose by as much as a lock that is always held
-// by a running goroutine costs: one core, of which a busy host leaves half.
+// holderRuns reports whether CPU use rose by about what a lock costs that is always
+// held by somebody who computes: half a core. On a host that others load, what the
+// kernel made threads wait for is part of it.
 func (d *diagnosis) holderRuns() bool {
-	return max0(over(d.rt.CPU, d.was.CPU)) >= 0.4*min(1, max0(d.capacity()))
+	return max0(over(d.rt.CPU, d.was.CPU))+max0(over(d.rt.RunDelay, d.was.RunDelay)) >= 0.5*min(1, max0(d.capacity()))
 }
 
 // pools blames pools of database connections, unless the database itself is slow:
