@@ -622,7 +622,8 @@ func stragglers(e *env) func() {
 
 func slowStart(e *env) func() {
 	return e.steady(func() {
-		for range int(8 / math.Sqrt(float64(e.window))) {
+		// Rounded down it would be one each window from the seventeenth on.
+		for range e.poisson(8 / math.Sqrt(float64(e.window))) {
 			e.hold(1000)
 		}
 	})

@@ -34,7 +34,9 @@ type corpusProgram struct {
 	site string
 	// heap says that a window has garbage collections, and that the limit for
 	// heap applies to it.
-	heap  bool
+	heap bool
+	// needs tells whether this machine can run the program; nil for all.
+	needs func() bool
 	start func(e *env) (step func())
 }
 
@@ -164,7 +166,7 @@ func (p corpusProgram) run(t *testing.T, windows int) (r corpusResult) {
 	var suspects []leakcheck.Suspect
 	config := leakcheck.Config{
 		MaxPause: time.Hour, // so that nothing depends on the machine's speed
-		Ignore:   []string{"github.com/loadline-go/loadline/leakcheck_test.(*env)"},
+		Ignore:   []string{"github.com/loadline-go/loadline/leakcheck_test.(*env).peer", "github.com/loadline-go/loadline/leakcheck_test.(*env).finish"},
 	}
 	if *corpusCount {
 		config.MaxPause = 1
@@ -247,7 +249,7 @@ func TestCorpus(t *testing.T) {
 		table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(table, "program\twindows\tkind\tconfidence\tfirst suspect\n")
 		for _, p := range half.programs {
-			if !strings.Contains(p.name, *corpusOnly) {
+			if !strings.Contains(p.name, *corpusOnly) || p.needs != nil && !p.needs() {
 				continue
 			}
 			windows := healthyWindows

@@ -9,7 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,7 +26,7 @@ var corpusThird = []corpusProgram{
 	{name: "3: pool that loses connections on errors", site: "to 127.0.0.1|peer", start: losingPool},
 	{name: "3: results after the deadline, in bursts", site: "lateResult", start: lateResults},
 	{name: "3: encoders of a pipe whose reader has gone", site: "encodeInto", start: pipeEncoders},
-	{name: "3: commands that nobody waits for", site: "pidfd", start: unwaitedCommands},
+	{name: "3: commands that nobody waits for", site: "pidfd", needs: hasPidfd, start: unwaitedCommands},
 	{name: "3: contexts of a parent that lives on", site: "childContext", heap: true, start: childContexts},
 	{name: "3: LRU that forgets the key, not the entry", site: "HalfLRU|halfLRU", heap: true, start: startHalfLRU},
 	{name: "3: singleflight calls that are never forgotten", site: "flight", heap: true, start: flights},
@@ -327,6 +330,21 @@ func encodeInto(w *io.PipeWriter) {
 		}
 	}
 	w.Close()
+}
+
+// hasPidfd reports whether package os keeps a descriptor of a command until it
+// was waited for, which not every kernel allows.
+func hasPidfd() bool {
+	cmd := exec.Command("true")
+	if cmd.Start() != nil {
+		return false
+	}
+	defer cmd.Wait()
+	fds, _ := filepath.Glob("/proc/self/fd/*")
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		to, _ := os.Readlink(fd)
+		return to == "anon_inode:[pidfd]"
+	})
 }
 
 func unwaitedCommands(e *env) func() {

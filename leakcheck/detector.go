@@ -339,7 +339,7 @@ func (d *detector) judgeLast(s *site, n, need int) (finding, bool) {
 		return f, false
 	}
 	load := d.load(n, row, how == seenNever)
-	if load.explains && !s.stuck {
+	if (load.explains || d.fills(s)) && !s.stuck {
 		return f, false
 	}
 	f.slope = t.slope
@@ -545,6 +545,17 @@ func (s *site) lasting(n int, growth float64) bool {
 		}
 	}
 	return deaths <= maxDeaths*growth && ended <= maxDeaths*grown
+}
+
+// fills reports whether the site has slowed down since it was first seen, as
+// what fills up does, and not because the requests became fewer.
+func (d *detector) fills(s *site) bool {
+	if !slowed(s.size) {
+		return false
+	}
+	rate := filled(last(d.rate, len(s.size)))
+	half := len(rate) / 2
+	return !(median(rate[half:]) < 0.8*median(rate[:half])) // so also when it is not known
 }
 
 // A load is how the load of the program went while a group grew.

@@ -6,8 +6,11 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -81,6 +84,38 @@ func tolerates(t *testing.T, c Config) {
 			ctx, cancel := context.WithCancel(t.Context())
 			context.AfterFunc(ctx, func() { time.Sleep(10 * time.Millisecond) })
 			cancel()
+		}},
+		{"a client with a time limit, through a proxy, to a handler with a time limit", func(t *testing.T, f *fakeT) {
+			behind := httptest.NewServer(http.TimeoutHandler(http.HandlerFunc(answer), time.Minute, "late"))
+			f.Cleanup(behind.Close)
+			to, err := url.Parse(behind.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy := httputil.NewSingleHostReverseProxy(to)
+			proxy.FlushInterval = time.Minute
+			proxy.Transport = &http.Transport{IdleConnTimeout: time.Minute, ResponseHeaderTimeout: time.Minute}
+			t.Cleanup(proxy.Transport.(*http.Transport).CloseIdleConnections)
+			front := httptest.NewUnstartedServer(proxy)
+			front.Config.ReadTimeout, front.Config.WriteTimeout, front.Config.IdleTimeout = time.Minute, time.Minute, time.Minute
+			front.Start()
+			f.Cleanup(front.Close)
+			tr := &http.Transport{}
+			t.Cleanup(tr.CloseIdleConnections)
+			read(t, &http.Client{Transport: tr, Timeout: time.Minute}, front.URL)
+		}},
+		{"a deadline that ended with its parent", func(*testing.T, *fakeT) {
+			parent, end := context.WithCancel(context.Background())
+			_, forgotten := context.WithTimeout(parent, time.Hour)
+			_ = forgotten
+			end()
+		}},
+		{"a pipe with a deadline, closed", func(t *testing.T, f *fakeT) {
+			a, b := net.Pipe()
+			f.Cleanup(func() { a.Close(); b.Close() })
+			if err := a.SetDeadline(time.Now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
 		}},
 		{"a timer that has not fired", func(*testing.T, *fakeT) {
 			if !c.Timers {

@@ -46,15 +46,19 @@ func recordTimers() {
 	}
 }
 
-// readTimers returns the timers that have not fired.
-func readTimers() (pending, error) {
+// readTimers returns the timers that have not fired. Exactly leaves out those
+// that were stopped and that the runtime has still to forget, which costs some
+// more.
+func readTimers(exactly bool) (pending, error) {
 	timers.mu.Lock()
 	defer timers.mu.Unlock()
 	if rate := runtime.MemProfileRate; rate != 1 {
 		return nil, fmt.Errorf("runtime.MemProfileRate was set to %d, and so not every timer is known", rate)
 	}
 	all := pending{}
-	dropStopped(timers.last)
+	if exactly {
+		dropStopped(timers.last)
+	}
 	runtime.GC()
 	for {
 		n, ok := runtime.MemProfile(timers.records[:cap(timers.records)], false)
@@ -131,8 +135,8 @@ func dropStopped(others int) {
 
 // timersSince returns the timers that have come since then, without those that
 // a test was blamed for.
-func (c Config) timersSince(then, blamed pending) (pending, error) {
-	now, err := readTimers()
+func (c Config) timersSince(then, blamed pending, exactly bool) (pending, error) {
+	now, err := readTimers(exactly)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +174,7 @@ func blameTimers(left pending) {
 func (c Config) timersLeft(then, blamed pending, test string, belongs func(frames []frame) bool) (lines []string, err error) {
 	var left pending
 	lines, err = c.untilClosed(func() ([]string, error) {
-		now, err := c.timersSince(then, blamed)
+		now, err := c.timersSince(then, blamed, len(left) > 0)
 		if err != nil {
 			return nil, err
 		}

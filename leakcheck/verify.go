@@ -68,7 +68,7 @@ func (c Config) Verify(t TestingT) {
 	if c.Timers && w.bubble == 0 {
 		recordTimers()
 		w.blamed = blamedTimers()
-		if w.pending, err = readTimers(); err != nil {
+		if w.pending, err = readTimers(true); err != nil {
 			t.Errorf("leakcheck: unknown which timers there are: %v", err)
 		}
 	}
@@ -310,7 +310,7 @@ func (c Config) verifyMain(m TestingM, out io.Writer) (code int) {
 	)
 	if c.Timers {
 		recordTimers()
-		before, timerErr = readTimers()
+		before, timerErr = readTimers(true)
 	}
 	if code = m.Run(); code != 0 {
 		// A test that fails half way leaves what it would have ended.
