@@ -55,7 +55,6 @@ var corpusSecond = []corpusProgram{
 	{name: "2: files tailed", start: tailedFiles},
 	{name: "2: random walk of sessions", start: randomWalk},
 	{name: "2: fan-out with stragglers", start: stragglers},
-	{name: "2: slow start of clients", start: slowStart},
 	{name: "2: sliding sessions", heap: true, start: slidingSessions},
 	{name: "2: memo of skewed keys", heap: true, start: skewedMemo},
 	{name: "2: two generations", heap: true, start: twoGenerations},
@@ -616,15 +615,6 @@ func stragglers(e *env) func() {
 	return e.steady(func() {
 		for range 12 {
 			e.hold(1 + int(math.Exp(e.rnd.ExpFloat64()*0.7)))
-		}
-	})
-}
-
-func slowStart(e *env) func() {
-	return e.steady(func() {
-		// Rounded down it would be one each window from the seventeenth on.
-		for range e.poisson(8 / math.Sqrt(float64(e.window))) {
-			e.hold(1000)
 		}
 	})
 }
