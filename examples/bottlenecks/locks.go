@@ -23,7 +23,7 @@ var lockPrograms = []program{
 			s.on("", func(http.ResponseWriter, *http.Request) error {
 				d := 50 * time.Microsecond
 				if f.sick() {
-					d = 880 * time.Millisecond / usualRate
+					d = 700 * time.Millisecond / usualRate
 				}
 				l.post(d)
 				return nil

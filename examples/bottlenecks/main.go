@@ -88,7 +88,7 @@ func parse(args []string) (options, string, error) {
 	f.IntVar(&o.during, "during", 6, "`intervals` of illness; leaks take their own time")
 	f.IntVar(&o.after, "after", 4, "`intervals` after it")
 	f.IntVar(&o.runs, "runs", 1, "how often -score and -pairs run each")
-	f.StringVar(&o.evidence, "evidence", "", "with -score and -pairs, a `folder` for what the doctor knew whenever it was wrong about an illness")
+	f.StringVar(&o.evidence, "evidence", "", "with -score and -pairs, a `folder` for what the doctor knew whenever it was wrong")
 	f.BoolVar(&o.metrics, "metrics", false, "with -run, print /metrics at the end of the illness")
 	err := f.Parse(args)
 	if err != nil {

@@ -155,11 +155,11 @@ func (o options) keep(ctx context.Context, ps ...*program) watcher {
 		return watcher{}
 	}
 	return watcher{reading: func(c *course, w *world, r *reading) {
-		if r == nil || r.phase == before || r.phase == after && !ps[0].healthy() {
+		if r == nil || r.phase == before && r.Verdict != "sick" || r.phase == after && r.Verdict == "healthy" {
 			return
 		}
 		name := ps[0].name
-		right := ps[0].healthy() && r.Verdict != "sick" || len(ps) == 1 && ps[0].causeIs(r.first()) && ps[0].subjectIs(r.first())
+		right := r.phase == during && (ps[0].healthy() && r.Verdict != "sick" || len(ps) == 1 && ps[0].causeIs(r.first()) && ps[0].subjectIs(r.first()))
 		for _, p := range ps[1:] {
 			name += "+" + p.name
 		}
@@ -168,7 +168,7 @@ func (o options) keep(ctx context.Context, ps ...*program) watcher {
 		}
 		for _, format := range []string{"text", "evidence"} {
 			if text, err := page(ctx, w.child.admin+"/debug/doctor?format="+format); err == nil {
-				file := fmt.Sprintf("%s-%s.%s", name, r.Time.Format("150405"), strings.Replace(format, "evidence", "json", 1))
+				file := fmt.Sprintf("%s-%s-%s.%s", name, phaseNames[r.phase], r.Time.Format("150405"), strings.Replace(format, "evidence", "json", 1))
 				os.WriteFile(filepath.Join(o.evidence, file), text, 0o644) // to look at; the score does not need it
 			}
 		}
