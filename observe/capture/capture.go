@@ -65,7 +65,7 @@ type Config struct {
 
 	// Upload is called with each whole bundle, one at a time, after it was
 	// written; its context ends after five minutes or when Run's does. An error
-	// is given to Report. Default: nil.
+	// is given to Report. examples/s3 has one for S3-compatible stores. Default: nil.
 	Upload func(context.Context, Bundle) error
 
 	// Report is told of each bundle that was made, and of what went wrong.
