@@ -48,10 +48,12 @@ func (d *diagnosis) blame(calls bool) {
 	d.processors()
 	d.locks()
 	d.pools()
+	d.channels()
 	if calls {
 		d.calls()
 		d.themselves()
 	}
+	d.weather()
 }
 
 // blameAnyway tells what wastes much of the users' time, or takes it where they wait

@@ -117,6 +117,9 @@ func (f *figures) waste() float64 {
 	for i := range f.now.Pools {
 		sum += max0(f.now.Pools[i].WaitSeconds) / f.seconds
 	}
+	for i := range f.now.Queues {
+		sum += max0(f.now.Queues[i].Blocked) / f.seconds
+	}
 	return min(sum, f.load)
 }
 

@@ -149,7 +149,8 @@ func (d *diagnosis) collector() {
 // processors blames whoever uses the processors of this process.
 func (d *diagnosis) processors() {
 	rt := &d.rt
-	busy := rt.CPU/d.capacity() >= busyProcessors || rt.HostBusy >= busyHost
+	// Of a host that is full, it is this process that fills it.
+	busy := rt.CPU/d.capacity() >= busyProcessors || rt.HostBusy >= busyHost && rt.HostOwn >= 0.5*rt.HostBusy
 	rise := max0(over(rt.CPU, d.was.CPU))
 	who, cores := d.burner()
 	part := d.ready
@@ -158,7 +159,6 @@ func (d *diagnosis) processors() {
 		part += min(d.self, rise) // and what it computes itself
 	case cores >= 0.3 && cores >= burnerShare*rise && (d.starved() || d.worthy(d.self)):
 		part += min(d.self, cores) // it harms but its own requests
-	case d.starved():
 	default:
 		return
 	}
@@ -185,6 +185,22 @@ func (d *diagnosis) processors() {
 		}
 		d.explain(part, d.owned(part), true, Finding{Cause: CPUSaturated, Confidence: 0.7,
 			Summary: fmt.Sprintf("the processors are full: %s of %s cores in use, and no route or job has most of it", num(max0(rt.CPU)), num(d.capacity())), Proof: proof})
+	}
+}
+
+// weather tells of waiting for processors that is left when all others were blamed:
+// others use them, and no more of them than usual.
+func (d *diagnosis) weather() {
+	if others := max0(d.rt.HostBusy - d.rt.HostOwn); d.rt.HostBusy >= busyHost && others >= 0.5*d.rt.HostBusy && d.worthy(min(d.ready, d.left)) {
+		before := len(d.findings)
+		d.explain(d.ready, d.owned(d.ready), true, Finding{Cause: NoisyNeighbour, Confidence: 0.5,
+			Summary: fmt.Sprintf("others use %s of the host's processors, as they usually do, and this process needs more than is left", pct(others)),
+			Proof:   []Proof{{"system_cpu_time_seconds_total", others, 0.5, "share of the host's processors that others use"}, d.readyProof()}})
+		for i := range d.findings[before:] { // nobody can be called for what is always so
+			if f := &d.findings[before+i]; f.Level == Page {
+				f.Level = Ticket
+			}
+		}
 	}
 }
 

@@ -247,7 +247,8 @@ func (d *diagnosis) goroutines(found map[Cause]bool) {
 	if found[GoroutineLeak] || d.past == 0 || d.young || !(grown >= 20) || !(grown >= 0.05*max0(rt.Created)*d.seconds) {
 		return
 	}
-	if waiting := max(max(inFlight, 0), d.harm); grown < 3*waiting || rt.Goroutines < 1.5*max0(d.was.Goroutines) || d.surge() > 1.4 {
+	// A request in flight, and each call it makes, has a handful of goroutines.
+	if waiting := max(inFlight, d.harm, 0); grown < 10*waiting || rt.Goroutines < 1.5*max0(d.was.Goroutines) || d.surge() > 1.4 {
 		return
 	}
 	d.add(Finding{Cause: GoroutineLeak, Level: Ticket, Confidence: 0.6,

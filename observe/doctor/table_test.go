@@ -23,7 +23,11 @@ func TestTable(t *testing.T) {
 	seen := map[Cause]bool{}
 	for _, row := range rows[1:] {
 		t.Run(row.name, func(t *testing.T) {
-			r := Diagnose(Evidence{Now: row.window(t, rows[0]), Usual: usualWindow(t, rows[0]), Running: time.Hour})
+			usual := usualWindow(t, rows[0])
+			if v, ok := row.figures["washost"]; ok {
+				usual.Runtime.HostBusy = v
+			}
+			r := Diagnose(Evidence{Now: row.window(t, rows[0]), Usual: usual, Running: time.Hour})
 			got := string(r.Verdict)
 			if len(r.Findings) > 0 && r.Verdict == Sick {
 				f := r.Findings[0]
@@ -205,7 +209,7 @@ func (row tableRow) window(t *testing.T, usual tableRow) Window {
 		SchedWait: get("runq", 0), SchedMean: get("delay", get("runq", 0)/2000), SchedP99: get("sched", 0), WakeupP50: 0, WakeupP99: get("lag", 0), MutexWait: get("lock", 0),
 		GCShare: get("gc", .01), GCAssist: get("assist", 0), GCPerSecond: get("gcs", .05), ForcedGC: get("forced", 0), PauseShare: get("pause", 0), HeapHeldDown: f["helddown"] > 0,
 		AllocatedBytes: get("alloc", 0) * 1e6, Throttled: get("thr", 0), ThrottledShare: get("periods", 0), RunDelay: get("rundelay", .01),
-		HostBusy: get("host", .3), HostOwn: get("cpu", 0) * procs / cpus, Steal: get("steal", 0), IOPressure: get("iopressure", 0),
+		HostBusy: get("host", .3), HostOwn: min(get("cpu", 0)*procs/cpus, get("host", .3)), Steal: get("steal", 0), IOPressure: get("iopressure", 0),
 		MemoryFree: get("free", .6), MemoryBy: "cgroup", HeapLive: 50 << 20, HeapBefore: 50 << 20, HeapRoom: 1 << 30,
 		Goroutines: get("goroutines", 0), GoroutinesBefore: get("goroutines", 0) - get("grown", 0), Created: get("created", 200), NotInGo: get("notingo", 0),
 		Threads: 12, Descriptors: 30, DescriptorsBefore: 30, DescriptorMax: 1024,
@@ -348,6 +352,8 @@ func (row tableRow) window(t *testing.T, usual tableRow) Window {
 	w.Caches = []Cache{{Cache: "prices", Hits: 1000 * hits, Misses: 1000 * (1 - hits)}}
 	if length, ok := f["queue"]; ok {
 		w.Queues = []Queue{{Queue: "mail", Length: length, Before: get("before", 3), Capacity: f["capacity"], Added: f["added"], Taken: f["taken"]}}
+	} else if v, ok := f["blocked"]; ok {
+		w.Queues = []Queue{{Queue: "mail", Length: 64, Before: 64, Capacity: 64, Added: 500, Taken: 500, Blocked: v * tableSeconds}}
 	} else {
 		w.Queues = []Queue{{Queue: "mail", Length: 3, Before: 3, Added: 500, Taken: 500}}
 	}

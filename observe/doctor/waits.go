@@ -92,6 +92,26 @@ func (d *diagnosis) pools() {
 	}
 }
 
+// channels blames queues that the program watches, whose senders wait for room.
+func (d *diagnosis) channels() {
+	for i := range d.now.Queues {
+		q := &d.now.Queues[i]
+		wait := max0(q.Blocked) / d.seconds
+		for k := range d.usual.Queues {
+			if w := &d.usual.Queues[k]; w.Queue == q.Queue && d.past > 0 {
+				wait = max(wait-max0(w.Blocked)/d.past, 0)
+			}
+		}
+		part := min(wait, d.own)
+		if !d.worthy(part) {
+			continue
+		}
+		d.explain(part, part, true, Finding{Cause: Backpressure, Subject: q.Queue, Confidence: 0.9,
+			Summary: fmt.Sprintf("%s goroutines at a time wait for room in %s", num(wait), q.Queue),
+			Proof:   []Proof{{"observe_queue_blocked_seconds_total", wait, worth * d.harm, fmt.Sprintf("goroutine-seconds per second that senders wait; %.0f items are in it, %s fit", max0(q.Length), maximum(q.Capacity))}}})
+	}
+}
+
 func maximum(n float64) string {
 	if n > 0 {
 		return num(n)
