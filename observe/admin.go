@@ -8,11 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -28,10 +26,11 @@ const (
 	maxScrapes = 4
 )
 
-// Admin returns the handler of the admin address: an index, /metrics, /livez,
-// /readyz and /debug/pprof/. Everything but the first three of these paths
-// shows the inside of the process, so it is answered only to clients on this
-// machine that did not come through a proxy; mount it elsewhere with care. A
+// Admin returns the handler of the admin address: the console, /metrics, /livez,
+// /readyz and the pages under /debug/. Everything but /metrics, /livez and
+// /readyz shows the inside of the process, so it is answered only to clients on
+// this machine that did not come through a proxy, and to those that have
+// Config.AdminToken; mount it elsewhere with care. A
 // nil Telemetry answers 404 to everything.
 //
 // Nothing of this is on http.DefaultServeMux. Dependencies put pages of their
@@ -58,6 +57,7 @@ func (t *Telemetry) adminMux() http.Handler {
 		MaxRequestsInFlight: maxScrapes,
 		EnableOpenMetrics:   true,
 	})
+	local := t.guard.private
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", &scrapes{next: scrape, cut: func() {
 		t.losses.add("metrics", "scraper_stalled", 1)
@@ -66,7 +66,11 @@ func (t *Telemetry) adminMux() http.Handler {
 	mux.HandleFunc("GET /livez", serveLive)
 	mux.HandleFunc("GET /readyz", t.health.serveReady)
 	mux.HandleFunc("GET /readyz/{name}", t.health.serveReady)
-	mux.Handle("GET /{$}", local(http.HandlerFunc(t.index)))
+	if t.guard.hasOne {
+		mux.Handle("GET /login", t.guard.serveLogin(t.config.Service))
+		mux.Handle("POST /login", sameOrigin.Handler(t.guard.serveLogin(t.config.Service)))
+	}
+	t.registerConsole(mux, local)
 	mux.Handle("GET /debug/metrics/table", local(http.HandlerFunc(t.serveMetricTable)))
 	mux.Handle("GET /debug/traces", local(http.HandlerFunc(t.traces)))
 	mux.Handle("GET /debug/profiles", local(http.HandlerFunc(t.profiler.serve)))
@@ -92,44 +96,6 @@ func (t *Telemetry) adminMux() http.Handler {
 	})
 }
 
-// local lets only clients through that are on this machine and speak for
-// themselves. The Host header is looked at too: a page from elsewhere that has
-// its own name resolve to 127.0.0.1 (DNS rebinding) sends its own name there.
-func local(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !fromHere(r) {
-			http.Error(w, "this page is only for clients on the same machine: use kubectl port-forward or an SSH tunnel", http.StatusForbidden)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// Headers that proxies add: who sends one speaks for somebody else.
-var proxyHeaders = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
-
-func fromHere(r *http.Request) bool {
-	for _, h := range proxyHeaders {
-		if _, ok := r.Header[h]; ok {
-			return false
-		}
-	}
-	// A page of another site may send its reader here, but not take a profile with an <img>.
-	if site := r.Header.Get("Sec-Fetch-Site"); (site == "cross-site" || site == "same-site") && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
-		return false
-	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !peer.Addr().Unmap().IsLoopback() {
-		return false
-	}
-	host, _ := hostPort(r.Host)
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
-}
-
 type scrapeLog struct{ t *Telemetry }
 
 func (l scrapeLog) Println(v ...any) {
@@ -143,6 +109,7 @@ type pageData struct {
 	Routes  []routeRow
 	Own     []ownRow // defined by the program
 	Metrics []Description
+	Wrong   bool // the token
 }
 
 func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
@@ -174,6 +141,10 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			{"/livez", "alive: the process answers"},
 			{"/readyz", "ready: one line a check"},
 			{"/debug/metrics/table", "what the metrics mean, as JSON: go run ./dashboards/generate -table makes a page of the program's own"},
+			{"/debug/requests", "routes in the last minutes: rate, errors, quantiles, where their time goes; ?range= in seconds"},
+			{"/debug/runtime", "the runtime in the last minutes"},
+			{"/debug/config", "the configuration, where each value came from, whether the backends answer"},
+			{"/debug/loglevel", "the level of the logs; POST level=debug sets it"},
 			{"/debug/traces", "the slowest and the last failed requests of each route, as waterfalls"},
 			{"/debug/captures", "evidence of bad moments: flight recordings, profiles, traces; POST makes one"},
 			{"/debug/leaks", "what only grows: goroutines, heap, descriptors; and what could not be looked at"},
@@ -220,6 +191,12 @@ code { font-size: .9em }
 <table><tr><th>Name<th>Meaning<th>Now{{range .Own}}<tr><td><code>{{.Name}}</code><td>{{.Help}}<td>{{.Now}}{{end}}</table>{{end}}
 <h2>Metrics</h2>
 {{template "metrics" .Metrics}}
+{{end}}
+{{define "login"}}{{template "head" .}}
+<h1>{{.Title}}</h1>
+<form method="post" action="/login"><p><label>Token <input type="password" name="token" autocomplete="current-password" required autofocus></label> <button>Enter</button></form>
+{{if .Wrong}}<p role="alert">That is not the token.{{end}}
+<p>It is Config.AdminToken, or OBSERVE_ADMIN_TOKEN of the process.
 {{end}}
 {{define "metrics"}}<table><tr><th>Name<th>Meaning{{range .}}<tr><td><code>{{.Name}}</code><td>{{.Help}}{{end}}</table>{{end}}
 {{define "profiles"}}{{template "head" .}}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/loadline-go/loadline/leakcheck"
 	"github.com/loadline-go/loadline/observe/capture"
+	"github.com/loadline-go/loadline/observe/console"
 	"github.com/loadline-go/loadline/runtimemetrics"
 	"github.com/loadline-go/loadline/tracing"
 )
@@ -49,6 +50,25 @@ type Config struct {
 	// address that was asked for and cannot be had is an error.
 	// Default: localhost:9464. Variables: OTEL_EXPORTER_PROMETHEUS_HOST, OTEL_EXPORTER_PROMETHEUS_PORT.
 	AdminAddr string
+
+	// AdminToken opens the admin pages to clients on other machines: as
+	// "Authorization: Bearer", or typed once into the form at /login, which gives
+	// a cookie for twelve hours. /metrics, /livez and /readyz need none, clients on this
+	// machine neither. At least 16 characters; serve it over TLS or inside a network that you trust.
+	// Default: none, so that only clients on this machine see the pages. Variable: OBSERVE_ADMIN_TOKEN.
+	AdminToken string
+
+	// AdminProxied lets requests in that came through a proxy, which X-Forwarded-For
+	// and the like tell; they need the token, since a proxy on this machine speaks
+	// for strangers. It is an error without AdminToken.
+	// Default: false, they are refused. Variable: none.
+	AdminProxied bool
+
+	// ConsoleKeep is how long the console at the admin address keeps its figures,
+	// at least a minute, in memory of a fixed size: less than 8 MB with 500 routes.
+	// Negative: no console, and an index in its place.
+	// Default: 15 min. Variable: none.
+	ConsoleKeep time.Duration
 
 	// MaxSeries bounds the label sets of each metric; what comes beyond is
 	// counted under the label value "other".
@@ -230,6 +250,22 @@ func (c Config) withDefaults() (Config, error) {
 		} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 			errs = append(errs, fmt.Errorf("%s: %q: the port is not a number from 0 to 65535", c.adminFrom, clip(asked, 80)))
 		}
+	}
+
+	if c.AdminToken == "" {
+		c.AdminToken = os.Getenv("OBSERVE_ADMIN_TOKEN")
+	}
+	switch {
+	case c.AdminToken != "" && len(c.AdminToken) < minAdminToken:
+		wrong("AdminToken", "%d characters can be guessed; want %d", len(c.AdminToken), minAdminToken)
+	case c.AdminToken == "" && c.AdminProxied:
+		wrong("AdminProxied", "is for requests with the token; set AdminToken")
+	}
+	switch {
+	case c.ConsoleKeep == 0:
+		c.ConsoleKeep = console.DefaultKeep
+	case c.ConsoleKeep > 0 && c.ConsoleKeep < time.Minute:
+		wrong("ConsoleKeep", "%v is below 1m", c.ConsoleKeep)
 	}
 
 	switch {

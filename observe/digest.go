@@ -13,6 +13,7 @@ import (
 // digest is a short name for the effective configuration: the same in every
 // process that has the same, whatever its functions and loggers are.
 func (c Config) digest() string {
+	c.AdminToken = "" // not even a hash of it goes into a bundle
 	h := sha256.New()
 	digestValue(h, reflect.ValueOf(c), 0)
 	return hex.EncodeToString(h.Sum(nil)[:6])

@@ -21,7 +21,8 @@ import (
 // logger that was bound to the request, slog.With("trace_id", tracing.ID(ctx)),
 // or stays without the trace. Records are counted by level in
 // observe_log_records_total, values of the keys in Config.Redact are replaced,
-// and with OTEL_LOGS_EXPORTER=otlp each record is also sent by OTLP.
+// and with OTEL_LOGS_EXPORTER=otlp each record is also sent by OTLP. A level that
+// is set at the admin address (POST /debug/loglevel) goes before that of next.
 //
 // A nil Telemetry returns next as it is, and so does a second LogHandler around
 // the first. LogHandler panics when next is nil.
@@ -35,7 +36,8 @@ func (t *Telemetry) LogHandler(next slog.Handler) slog.Handler {
 	if h, ok := next.(*logHandler); ok && h.counts == t.logCounts {
 		return next
 	}
-	h := &logHandler{next: next, counts: t.logCounts, secrets: t.secrets}
+	t.logLevel.used.Store(true)
+	h := &logHandler{next: next, counts: t.logCounts, secrets: t.secrets, level: &t.logLevel}
 	if t.logExport != nil {
 		h.export = t.logExport.handler()
 	}
@@ -48,6 +50,7 @@ type logHandler struct {
 	next    slog.Handler
 	export  slog.Handler // the same records by OTLP; nil: not asked for
 	counts  *logCounts
+	level   *logLevel
 	secrets map[string]bool // keys whose values are redacted, in lower case
 	bound   bool            // the logger was given a trace_id: no second one is added
 	groups  []logGroup
@@ -59,6 +62,9 @@ type logGroup struct {
 }
 
 func (h *logHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	if set := h.level.set.Load(); set != nil {
+		return level >= *set
+	}
 	return h.next.Enabled(ctx, level)
 }
 

@@ -33,6 +33,7 @@ type metrics struct {
 
 	mu      sync.Mutex
 	defined []Description // by the program
+	own     []ownCollector
 }
 
 func (m *metrics) define(d Description) {
@@ -60,6 +61,11 @@ func (m *metrics) register(d Description, c prometheus.Collector) {
 	err := m.registry.Register(c)
 	switch {
 	case err == nil:
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if slices.ContainsFunc(m.defined, func(o Description) bool { return o.Name == d.Name }) {
+			m.own = append(m.own, ownCollector{d, c})
+		}
 	case errors.Unwrap(err) != nil: // the descriptor is invalid: what follows says why
 		panic(fmt.Sprintf("observe: metric %s: %s", d.Name, oneLine(errors.Unwrap(err).Error())))
 	default:

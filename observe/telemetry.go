@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/loadline-go/loadline/internal/span"
+	"github.com/loadline-go/loadline/observe/console"
 	"github.com/loadline-go/loadline/runtimemetrics"
 	"github.com/loadline-go/loadline/tracing"
 )
@@ -38,6 +39,11 @@ type Telemetry struct {
 	peers    peers
 	health   *health
 	admin    http.Handler
+	guard    *guard
+	console  *console.Console // nil: off
+	feed     *consoleFeed
+	logLevel logLevel
+	asked    Config // as the program wrote it
 	address  string
 
 	server       *server
@@ -83,8 +89,9 @@ var running atomic.Pointer[Telemetry]
 // Start does not stop when ctx ends; Shutdown ends what it began. After Start
 // nothing returns errors: what is lost is counted in observe_dropped_total.
 func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
+	asked := config
 	config, wrong := config.withDefaults()
-	t := &Telemetry{config: config, started: time.Now(), done: make(chan struct{})}
+	t := &Telemetry{config: config, asked: asked, started: time.Now(), done: make(chan struct{})}
 	if !running.CompareAndSwap(nil, t) {
 		return nil, fmt.Errorf("observe: Start: this process is already observed as %q; Shutdown that one first", running.Load().name())
 	}
@@ -172,6 +179,8 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 		t.metrics.registry.MustRegister(t.leaks)
 	}
 
+	t.guard = newGuard(config)
+	t.console, t.feed = newConsole(t)
 	t.admin = t.adminMux()
 	if config.AdminAddr != Off {
 		l, err := listenAdmin(config)
@@ -228,6 +237,7 @@ func (t *Telemetry) sampled(d runtimemetrics.Delta) {
 	t.slos.sample(time.Now())
 	t.captures.sample(d)
 	t.profiler.sample(d)
+	t.feed.sample(d)
 }
 
 // inBackground runs f, which ends when its context does, and returns what ends it.
