@@ -197,11 +197,3 @@ func (c *Console) interval(seq uint64) float64 {
 	}
 	return float64(at-c.times[(seq-1)%points]) / 1000
 }
-
-// kept returns the first sequence number that the rings still hold.
-func (c *Console) kept() uint64 {
-	if c.seq > points {
-		return c.seq - points
-	}
-	return 0
-}
