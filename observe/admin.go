@@ -77,6 +77,7 @@ func (t *Telemetry) adminMux() http.Handler {
 	mux.Handle("GET /debug/profiles/{at}", local(http.HandlerFunc(t.profiler.serve)))
 	mux.Handle("/debug/captures", local(sameOrigin.Handler(http.HandlerFunc(t.captures.serve))))
 	mux.Handle("GET /debug/captures/{name...}", local(http.HandlerFunc(t.captures.serveFile)))
+	mux.Handle("GET /debug/doctor", local(http.HandlerFunc(t.serveDoctor)))
 	mux.Handle("GET /debug/leaks", local(http.HandlerFunc(t.serveLeaks)))
 	mux.Handle("/debug/leaks/proof", local(sameOrigin.Handler(&proof{profiles: profiles})))
 	mux.Handle("GET /debug/pprof/{$}", local(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -145,6 +146,7 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			{"/debug/runtime", "the runtime in the last minutes"},
 			{"/debug/config", "the configuration, where each value came from, whether the backends answer"},
 			{"/debug/loglevel", "the level of the logs; POST level=debug sets it"},
+			{"/debug/doctor", "what is the matter: the runtime, one route, or somebody else; with the proof"},
 			{"/debug/traces", "the slowest and the last failed requests of each route, as waterfalls"},
 			{"/debug/captures", "evidence of bad moments: flight recordings, profiles, traces; POST makes one"},
 			{"/debug/leaks", "what only grows: goroutines, heap, descriptors; and what could not be looked at"},

@@ -90,6 +90,7 @@ func (c *client) resending(o *outgoing, r *http.Request, start time.Time) int32 
 	h := o.host.stats
 	count, _ := c.retried.with(h.address, h.port, before.errorType)
 	count.Inc()
+	h.resent.Add(1)
 	return max(before.count+1, redirects)
 }
 

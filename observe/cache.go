@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -224,6 +225,19 @@ func (k *cacheKind) state() (sum, seen CacheStats, ok bool) {
 	return sum, k.seen, ok
 }
 
+func (c *caches) list() []*cacheKind {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.all))
+}
+
+// known returns a cache by name, nil where there is none.
+func (c *caches) known(name string) *cacheKind {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all[name]
+}
+
 // Describe implements prometheus.Collector.
 func (c *caches) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.requests, c.evictions, c.entries, c.bytes, c.capacity} {
@@ -233,13 +247,7 @@ func (c *caches) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *caches) Collect(ch chan<- prometheus.Metric) {
-	c.mu.Lock()
-	all := make([]*cacheKind, 0, len(c.all))
-	for _, k := range c.all {
-		all = append(all, k)
-	}
-	c.mu.Unlock()
-	for _, k := range all {
+	for _, k := range c.list() {
 		s, seen, ok := k.state()
 		if !ok {
 			continue

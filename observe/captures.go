@@ -76,6 +76,7 @@ func (c *captures) begin() error {
 		{Name: "metrics.txt", Write: c.t.writeMetrics},
 		{Name: "leaks.txt", Write: c.t.writeLeaks},
 		{Name: "doctor.txt", From: c.t.writeDoctor},
+		{Name: "diagnosis.txt", Write: c.t.writeDiagnosis},
 	}, config.Parts...)
 	if c.t.config.ProfileEvery > 0 {
 		config.Parts = append(config.Parts, capture.Part{Name: "cpu-before.pprof", Write: c.t.writeProfile})

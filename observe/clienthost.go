@@ -60,6 +60,7 @@ type clientHost struct {
 	phases [len(phases)]atomic.Pointer[timing]
 	life   atomic.Pointer[timing]
 	uses   [2]level // of a connection: the first, and again
+	resent atomic.Int64
 
 	mu   sync.Mutex
 	open map[*connection]struct{}
@@ -257,6 +258,17 @@ func (h *clientHost) got(o *outgoing, k *hooks, answered bool, on processor) {
 	o.conn = conn
 }
 
+// known returns the hosts that have series of their own, and the rest.
+func (hs *hosts) known() []*clientHost {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	all := make([]*clientHost, 0, len(hs.all)+1)
+	for _, h := range hs.all {
+		all = append(all, h)
+	}
+	return append(all, hs.rest)
+}
+
 // Describe implements prometheus.Collector.
 func (hs *hosts) Describe(ch chan<- *prometheus.Desc) {
 	ch <- desc(clientConnections)
@@ -266,14 +278,8 @@ func (hs *hosts) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (hs *hosts) Collect(ch chan<- prometheus.Metric) {
 	hs.client.bodies.look(time.Now())
-	hs.mu.Lock()
-	all := make([]*clientHost, 0, len(hs.all)+1)
-	for _, h := range hs.all {
-		all = append(all, h)
-	}
-	hs.mu.Unlock()
 	open, uses := desc(clientConnections), desc(clientUses)
-	for _, h := range append(all, hs.rest) {
+	for _, h := range hs.known() {
 		if first, again := h.uses[0].value(), h.uses[1].value(); first+again > 0 {
 			ch <- prometheus.MustNewConstMetric(uses, prometheus.CounterValue, float64(first), h.address, h.port, "false")
 			ch <- prometheus.MustNewConstMetric(uses, prometheus.CounterValue, float64(again), h.address, h.port, "true")

@@ -113,6 +113,14 @@ type Config struct {
 	// Default: nothing is sent anywhere. Variables: OTEL_TRACES_*, OTEL_EXPORTER_OTLP_*, OTEL_BSP_*.
 	Tracing tracing.Config
 
+	// DiagnoseEvery is how long the doctor looks before it says what is the
+	// matter: at /debug/doctor, in observe_finding_active and in the log. At least
+	// 1 s; short intervals hold too few requests to be sure of anything, and with
+	// them what is usual is sooner forgotten. A diagnosis that does not know who is
+	// to blame takes profiles of at most a quarter of it. Negative: no doctor.
+	// Default: 10 s. Variable: none.
+	DiagnoseEvery time.Duration
+
 	// ProfileEvery is the time between two CPU profiles of ten seconds that the
 	// process takes of itself: the last six are at /debug/profiles, and
 	// observe_cpu_seconds_total divides CPU time among the routes by them. While
@@ -294,6 +302,12 @@ func (c Config) withDefaults() (Config, error) {
 		c.Interval = 5 * time.Second
 	case c.Interval < 100*time.Millisecond:
 		wrong("Interval", "%v is below 100ms", c.Interval)
+	}
+	switch {
+	case c.DiagnoseEvery == 0:
+		c.DiagnoseEvery = 10 * time.Second
+	case c.DiagnoseEvery > 0 && c.DiagnoseEvery < time.Second:
+		wrong("DiagnoseEvery", "%v is below 1s", c.DiagnoseEvery)
 	}
 	switch {
 	case c.ProfileEvery == 0:

@@ -141,6 +141,7 @@ type databases struct {
 	operations, rows, transactions *vec[*timing]
 	create, use                    *vec[*timing]
 	repeated                       *vec[prometheus.Counter]
+	repeats                        repeats
 }
 
 func newDatabases(m *metrics) *databases {

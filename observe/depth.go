@@ -2,7 +2,9 @@ package observe
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -152,6 +154,20 @@ func (q *namedQueue) depth() (sum, seen Depth, ok bool) {
 	return sum, q.seen, ok
 }
 
+// list returns the queues by name, so that it does not depend on the moment.
+func (qs *queues) list() []*namedQueue {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	return slices.SortedFunc(maps.Values(qs.all), func(a, b *namedQueue) int { return strings.Compare(a.name, b.name) })
+}
+
+// channel returns the channels of that name, nil where there are none.
+func (q *namedQueue) channel() *channels {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.channels
+}
+
 // Describe implements prometheus.Collector.
 func (qs *queues) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{qs.length, qs.capacity, qs.unacked, qs.consumers, qs.oldest, qs.added, qs.taken, qs.blocked} {
@@ -161,13 +177,7 @@ func (qs *queues) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (qs *queues) Collect(ch chan<- prometheus.Metric) {
-	qs.mu.Lock()
-	all := make([]*namedQueue, 0, len(qs.all))
-	for _, q := range qs.all {
-		all = append(all, q)
-	}
-	qs.mu.Unlock()
-	for _, q := range all {
+	for _, q := range qs.list() {
 		send := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(d, kind, v, append([]string{q.name}, labels...)...)
 		}
@@ -191,10 +201,7 @@ func (qs *queues) Collect(ch chan<- prometheus.Metric) {
 				}
 			}
 		}
-		q.mu.Lock()
-		c := q.channels
-		q.mu.Unlock()
-		if c != nil {
+		if c := q.channel(); c != nil {
 			now := c.now()
 			send(qs.blocked, prometheus.CounterValue, c.sending.seconds(now), "send")
 			send(qs.blocked, prometheus.CounterValue, c.receiving.seconds(now), "receive")

@@ -498,6 +498,21 @@ var (
 		Help:   "Events counted under the label value other because the metric had reached its limit of series; label names the one with most values.",
 		Labels: []string{"metric", "label"},
 	}
+	findingActive = Description{
+		Name: "observe_finding_active", Kind: runtimemetrics.Gauge, Unit: "{finding}",
+		Help:   "1 while the doctor finds this cause of harm, 0 for half an hour after; subject is the route, dependency, pool, queue or function that it blames.",
+		Labels: []string{"cause", "subject", "level"},
+	}
+	findingShare = Description{
+		Name: "observe_finding_share", Kind: runtimemetrics.Gauge, Unit: "1",
+		Help:   "Share of the users' time that what the doctor finds costs.",
+		Labels: []string{"cause", "subject"},
+	}
+	routeTime = Description{
+		Name: "observe_route_time_seconds_total", Kind: runtimemetrics.Counter, Unit: "s",
+		Help:   "Time of the requests that have ended, by what they were at: running, ready, gc_assist, lock, pool, a dependency by its name, or other. What is known of the process alone is divided among the routes by their own time.",
+		Labels: []string{"http_route", "part"},
+	}
 	leakSuspects = Description{
 		Name: "observe_leak_suspects", Kind: runtimemetrics.Gauge, Unit: "{suspect}",
 		Help:   "Sites and groups that only grow, at the last look, by kind: goroutine, heap, file, socket, close_wait, pipe, descriptor, and of what was left open rows, tx, body; absent before the first look.",
@@ -552,6 +567,7 @@ func own() []Description {
 		logRecords, ready, checkUp, checkDuration,
 		spanQueueSize, spanQueueCapacity, spansProcessed, spansExported,
 		tracesLive, tracesKeptLate, tracesOverBudget, tracesEvicted,
+		findingActive, findingShare, routeTime,
 		leakSuspects, leakedGoroutines, leakUnknowns,
 		routeCPU, profilerCPU, capturesMade, capturesFailed, dropped, seriesOverflow, buildInfo,
 	}

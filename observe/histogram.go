@@ -358,8 +358,9 @@ type histograms[H prometheus.Metric] struct {
 	desc  *prometheus.Desc
 	child func([]*dto.LabelPair) H
 
-	mu  sync.Mutex
-	all map[string]H
+	mu   sync.Mutex
+	all  map[string]H
+	list []H // in the order they were made
 }
 
 func newHistograms(d Description, upper []float64, s scale, cuts ...float64) *histograms[*histogram] {
@@ -386,7 +387,15 @@ func (hs *histograms[H]) with(values ...string) H {
 	}
 	h := hs.child(prometheus.MakeLabelPairs(hs.desc, values))
 	hs.all[key] = h
+	hs.list = append(hs.list, h)
 	return h
+}
+
+// behind returns the children that were made after the first n.
+func (hs *histograms[H]) behind(n int) []H {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	return hs.list[n:]
 }
 
 // Describe implements prometheus.Collector.

@@ -1,6 +1,8 @@
 package observe
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -128,6 +130,12 @@ func (s *jobState) overdue(now time.Time) time.Duration {
 	return time.Duration(max(0, now.UnixNano()-due))
 }
 
+func (j *jobs) list() []*jobState {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Collect(maps.Values(j.all))
+}
+
 // Describe implements prometheus.Collector.
 func (j *jobs) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{j.active, j.success, j.every, j.overdues} {
@@ -138,13 +146,7 @@ func (j *jobs) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (j *jobs) Collect(ch chan<- prometheus.Metric) {
 	now := time.Now()
-	j.mu.Lock()
-	all := make([]*jobState, 0, len(j.all))
-	for _, s := range j.all {
-		all = append(all, s)
-	}
-	j.mu.Unlock()
-	for _, s := range all {
+	for _, s := range j.list() {
 		send := func(d *prometheus.Desc, v float64) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, s.name)
 		}

@@ -34,6 +34,14 @@ type metrics struct {
 	mu      sync.Mutex
 	defined []Description // by the program
 	own     []ownCollector
+	timings map[string]*histograms[*histogram] // those of the table, by name
+}
+
+// timing returns the histograms of a metric of the table, nil before it is made.
+func (m *metrics) timing(d Description) *histograms[*histogram] {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.timings[d.Name]
 }
 
 func (m *metrics) define(d Description) {
@@ -50,7 +58,7 @@ func (m *metrics) definitions() []Description {
 }
 
 func newMetrics(max int, buckets map[string][]float64, log *slog.Logger) *metrics {
-	m := &metrics{registry: prometheus.NewRegistry(), max: max, buckets: buckets, log: log}
+	m := &metrics{registry: prometheus.NewRegistry(), max: max, buckets: buckets, log: log, timings: map[string]*histograms[*histogram]{}}
 	m.overflow = prometheus.NewCounterVec(prometheus.CounterOpts{Name: seriesOverflow.Name, Help: seriesOverflow.Help}, seriesOverflow.Labels)
 	m.registry.MustRegister(m.overflow)
 	return m
@@ -97,6 +105,9 @@ func (m *metrics) histograms(d Description, cuts ...float64) (*vec[*timing], *hi
 	}
 	hs := newHistograms(d, buckets, s, cuts...)
 	m.register(d, hs)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.timings[d.Name] = hs
 	return newVec(m, d, func(values ...string) *timing { return &timing{own: hs.with(values...)} }), hs
 }
 

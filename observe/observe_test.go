@@ -45,6 +45,9 @@ func start(t testing.TB, config Config) *Telemetry {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
+	if config.DiagnoseEvery == 0 {
+		config.DiagnoseEvery = -1
+	}
 	if config.ProfileEvery == 0 {
 		config.ProfileEvery = -1 // no test waits for one, and in a bubble a minute is short
 	}

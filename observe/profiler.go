@@ -63,6 +63,7 @@ type profiler struct {
 	mu        sync.Mutex
 	kept      []keptProfile // the newest last
 	shares    []cpuShare    // of the newest profile, kept or not
+	last      keptProfile   // the newest profile, kept or not, busy or not
 	undivided float64       // CPU seconds of no route yet
 }
 
@@ -72,6 +73,7 @@ type keptProfile struct {
 	Seconds float64
 	Cores   float64    // busy on average
 	Routes  []cpuShare // the largest first
+	jobs    []cpuShare // of what belongs to no route
 	data    []byte
 }
 
@@ -269,11 +271,13 @@ func readCPU(data []byte) (k keptProfile, samples int, err error) {
 	if value < 0 {
 		return k, 0, fmt.Errorf("no cpu among the sample types")
 	}
-	byRoute, total := map[string]float64{}, 0.0
+	byRoute, byJob, total := map[string]float64{}, map[string]float64{}, 0.0
 	for _, s := range read.Sample {
 		route := noRoute
 		if l := s.Label[routeLabel]; len(l) > 0 {
 			route = l[0]
+		} else if l := s.Label[jobLabel]; len(l) > 0 {
+			byJob[l[0]] += float64(s.Value[value])
 		}
 		byRoute[route] += float64(s.Value[value])
 		total += float64(s.Value[value])
@@ -288,6 +292,9 @@ func readCPU(data []byte) (k keptProfile, samples int, err error) {
 	for _, route := range slices.Sorted(maps.Keys(byRoute)) {
 		k.Routes = append(k.Routes, cpuShare{route, byRoute[route] / total})
 	}
+	for job, n := range byJob {
+		k.jobs = append(k.jobs, cpuShare{job, n / total})
+	}
 	slices.SortStableFunc(k.Routes, func(a, b cpuShare) int { return cmp.Compare(b.Share, a.Share) })
 	return k, int(total / float64(max(read.Period, 1))), nil
 }
@@ -296,6 +303,9 @@ func readCPU(data []byte) (k keptProfile, samples int, err error) {
 // interval. One without samples, of a service that had nothing to do, tells
 // nothing and is not kept.
 func (p *profiler) keep(k keptProfile) {
+	p.mu.Lock()
+	p.last = k
+	p.mu.Unlock()
 	if len(k.Routes) == 0 {
 		return
 	}
@@ -355,3 +365,25 @@ func (p *profiler) serve(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 }
+
+// cores returns the cores that each route used by the last profile, nil where
+// that ended before a time.
+func (p *profiler) cores(after time.Time) map[string]float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := p.last
+	if k.Time.IsZero() || k.Time.Add(seconds(k.Seconds)).Before(after) {
+		return nil
+	}
+	cores := make(map[string]float64, len(k.Routes))
+	for _, r := range k.Routes {
+		cores[r.Route] = r.Share * k.Cores
+	}
+	for _, j := range k.jobs {
+		cores[jobPrefix+j.Route] = j.Share * k.Cores
+	}
+	return cores
+}
+
+// jobPrefix tells jobs from routes, which begin with a slash, or nearly so.
+const jobPrefix = "job "

@@ -1,6 +1,8 @@
 package observe
 
 import (
+	"sync"
+
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
@@ -37,10 +39,45 @@ func (t *Telemetry) repeats(root *span.Span, tally *span.Tally) {
 	if q, ok := root.Describer().(*request); ok {
 		route = q.series.route
 	}
+	pace := route
+	if q, ok := root.Describer().(*request); ok {
+		pace = q.series.spanName
+	}
 	tally.All(func(kind any, n int) {
 		if s := kind.(*query); n > t.config.RepeatedQueries {
-			c, _ := t.databases.repeated.with(s.db.name, s.summary, route)
+			c, exact := t.databases.repeated.with(s.db.name, s.summary, route)
 			c.Inc()
+			if exact {
+				t.databases.repeats.add(pace, s.summary)
+			}
 		}
 	})
+}
+
+// repeats are the requests, by the name of their spans, that ran one query too
+// often, and which one it was the last time.
+type repeats struct {
+	mu  sync.Mutex
+	all map[string]repeat
+}
+
+type repeat struct {
+	n     int64
+	query string
+}
+
+func (r *repeats) add(name, query string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.all == nil {
+		r.all = map[string]repeat{}
+	}
+	r.all[name] = repeat{r.all[name].n + 1, query}
+}
+
+func (r *repeats) of(name string) (n int64, query string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	is := r.all[name]
+	return is.n, is.query
 }

@@ -254,10 +254,7 @@ func (r *route) series(s *server, key seriesKey) *serverSeries {
 		}
 	}
 	method, scheme := methods[key.method], schemes[key.tls]
-	k := &serverSeries{key: key, route: r.name, spanName: method}
-	if r.name != unmatched {
-		k.spanName = method + " " + r.name
-	}
+	k := &serverSeries{key: key, route: r.name, spanName: spanNameOf(method, r.name)}
 	k.pace = s.tel.provider.Pace(k.spanName)
 	var exact bool
 	k.duration, exact = s.duration.with(method, r.name, statusText(int(key.status)), key.errorType(), scheme)
@@ -281,6 +278,14 @@ func (s *server) hintNoRoute() {
 		s.tel.config.Logger.Warn(`observe: a request was answered but its route is not known, so it counts as "unmatched": ` +
 			"a middleware passed on a copy of the request (wrap the mux too: tel.Handler(middleware(tel.Handler(mux)))) or the router is not a http.ServeMux (call observe.SetRoute)")
 	})
+}
+
+// spanNameOf is the name of the spans of a route, under which its account is kept.
+func spanNameOf(method, route string) string {
+	if route == unmatched {
+		return method
+	}
+	return method + " " + route
 }
 
 func statusText(status int) string {

@@ -67,6 +67,8 @@ type Telemetry struct {
 	profiler     *profiler
 	secrets      map[string]bool
 	losses       *losses
+	diagnoses    *diagnoses
+	sites        *sites
 	quiet        onceAMinute
 
 	undo   []step // in the order of starting
@@ -180,6 +182,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	}
 
 	t.guard = newGuard(config)
+	t.diagnoses, t.sites = newDiagnoses(t), &sites{t}
 	t.console, t.feed = newConsole(t)
 	t.admin = t.adminMux()
 	if config.AdminAddr != Off {
@@ -203,6 +206,9 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 
 	t.begun("queues and caches", t.sources.end)
 	t.begun("sampler", inBackground(t.sampler.Run))
+	if config.DiagnoseEvery > 0 {
+		t.begun("doctor", inBackground(t.diagnoses.run))
+	}
 	if t.leaks != nil {
 		t.begun("leak watch", t.leaks.start())
 	}

@@ -241,6 +241,27 @@ func (s *Sampler) Deltas() iter.Seq[Delta] {
 	}
 }
 
+// Read returns what a sample would hold now, the wake-ups so far among it. It is
+// not kept, and the Sampler goes on as before. It may be called concurrently.
+// Without a Sampler that runs it is what Read returns.
+func (s *Sampler) Read() Snapshot {
+	var snap Snapshot
+	if s == nil {
+		return Read()
+	}
+	s.mu.Lock()
+	r := s.reader
+	s.mu.Unlock()
+	if r == nil {
+		return Read()
+	}
+	r.read(&snap, false)
+	s.mu.Lock()
+	snap.Wakeup = s.wakeup
+	s.mu.Unlock()
+	return snap
+}
+
 // last returns the newest snapshot. Only Run calls it, so it stays.
 func (s *Sampler) last() *Snapshot {
 	s.mu.Lock()

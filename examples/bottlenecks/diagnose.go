@@ -8,5 +8,5 @@ import (
 
 // diagnoseEvery sets the doctor's interval.
 func diagnoseEvery(c *observe.Config, d time.Duration) {
-	_, _ = c, d
+	c.DiagnoseEvery = d
 }

@@ -221,6 +221,29 @@ func (p *Provider) Recent() []Trace {
 	return all
 }
 
+// UnderWay calls f for spans that wait for somebody below a local root and have not ended, at most n, in no order. f must
+// not end them.
+func (p *Provider) UnderWay(n int, f func(*Span)) {
+	if p == nil {
+		return
+	}
+	for i := range p.families.shards {
+		h := &p.families.shards[i]
+		h.mu.Lock()
+		for k := h.oldest; k != nil && n > 0; k = k.newer {
+			k.mu.Lock()
+			for c := k.last; c != nil && k.waiting > 0 && n > 0; c = c.next {
+				if m := c.marks.Load(); c.mode&modeWaits != 0 && m&(markDone|markAnswered) == 0 && !k.closed {
+					f(c)
+					n--
+				}
+			}
+			k.mu.Unlock()
+		}
+		h.mu.Unlock()
+	}
+}
+
 // OpenSpan is a span that has begun and not ended.
 type OpenSpan struct {
 	TraceID string        `json:"trace_id"`

@@ -11,7 +11,11 @@ import (
 
 // onNoPanel are the metrics of observe.All() that no page shows, each with the
 // reason.
-var onNoPanel = map[string]string{}
+var onNoPanel = map[string]string{
+	"observe_finding_active":           "/debug/doctor says what it means",
+	"observe_finding_share":            "/debug/doctor says what it means",
+	"observe_route_time_seconds_total": "/debug/doctor shows it",
+}
 
 // targetLabels come from the scrape's configuration, le from the histogram.
 var targetLabels = []string{"cluster", "namespace", "job", "instance", "le", "__name__"}
