@@ -297,7 +297,7 @@ func (d *diagnosis) slowDatabase(name string) bool {
 		dep := &d.now.Dependencies[i]
 		if dep.Name == name && was != nil && dep.Calls >= minRequests {
 			mean, usual := share1(dep.Seconds, dep.Calls)-3*d.delay, share1(was.Seconds, was.Calls)
-			return mean >= 2*usual && mean-usual >= slowerMin
+			return mean >= 2*usual && mean-usual >= max(slowerMin, 3*d.delay)
 		}
 	}
 	return false
@@ -325,7 +325,7 @@ func (d *diagnosis) databaseSlow(name string, part float64, proof []Proof, sympt
 			known++
 			s := slowed{Query: q, mean: share1(q.Seconds, q.Calls), usual: share1(w.Seconds, w.Calls)}
 			longer := s.mean - s.usual - 3*d.delay
-			if longer <= 0 || s.mean < slowerBy*s.usual || longer < slowerMin/2 {
+			if longer <= 3*d.delay || s.mean < slowerBy*s.usual || longer < slowerMin/2 {
 				continue
 			}
 			slow++

@@ -179,7 +179,10 @@ func (d *diagnosis) finish(r *Report) {
 	})
 	if len(d.findings) > 0 {
 		for _, s := range d.symptoms {
-			text := strings.ToLower(illness(s.cause).Title[:1]) + illness(s.cause).Title[1:]
+			text := illness(s.cause).Title
+			if word, _, _ := strings.Cut(text, " "); word != strings.ToUpper(word) { // GC, CPU, N+1
+				text = strings.ToLower(text[:1]) + text[1:]
+			}
 			if s.subject != "" {
 				text += " (" + s.subject + ")"
 			}

@@ -38,7 +38,7 @@ const (
 	// A process as young as this has cold caches and connections, unless it has been
 	// calm for some intervals already.
 	warmUp        = 30 * time.Second
-	calmIntervals = 3
+	calmIntervals = 1
 )
 
 // figures is evidence in rates, with unknown numbers told apart.
@@ -233,7 +233,10 @@ func (f *figures) comparePart(c *routeFigures, p *Part, n float64) partFigures {
 	}
 	// A call wakes the goroutine that made it and those that read its connection.
 	const wakes = 3
-	longer := max(mean-usual-wakes*f.delay, 0)
+	longer := mean - usual - wakes*f.delay
+	if longer < wakes*f.delay { // what is left is no surer than what was subtracted
+		longer = 0
+	}
 	switch {
 	case c.was == nil:
 		pf.slower = c.rate * pf.calls * longer
@@ -277,13 +280,33 @@ func (f *figures) findReady() {
 			calls += max0(p.Calls) / f.seconds
 		}
 	}
-	// One to read the request and one to be preempted or to log; three a call; and
-	// one for each time slice of 10 ms (forcePreemptNS in runtime/proc.go).
-	wakes := 2*f.rate + 3*calls + 100*max0(f.rt.CPU)
-	f.ready = max0(min(wakes*f.delay, over(f.rt.SchedWait, f.was.SchedWait)))
-	if math.IsNaN(f.rt.SchedWait) {
-		f.ready = wakes * f.delay
+	// Those that began and have not ended have woken up, too.
+	began := f.rate + max(max0(f.now.InFlight)-max0(f.usual.InFlight), 0)/f.seconds
+	if f.rate > 0 {
+		calls *= began / f.rate
 	}
+	// One to read the request and one to be preempted or to log; three a call.
+	wakes := 2*began + 3*calls
+	// Or as many for each request as there usually are.
+	if f.was.SchedWait > 0 && f.was.SchedMean > 0 && f.usualRate > 0 {
+		wakes = max(wakes, f.was.SchedWait/f.was.SchedMean/f.usualRate*began)
+	}
+	// And one for each time slice of 10 ms (forcePreemptNS in runtime/proc.go), of those
+	// that compute in their own time.
+	slices := 100 * max0(f.rt.CPU)
+	waits := over(f.rt.SchedWait, f.was.SchedWait)
+	if math.IsNaN(waits) {
+		waits = math.Inf(1)
+	}
+	// No route can have waited longer than its own requests woke up for; twice, since
+	// the mean hides those that waited long.
+	ready, each := 0.0, 2*f.delay*wakes/max(began, 1e-9)
+	for i := range f.routes {
+		r := &f.routes[i]
+		ready += min(r.harm, r.rate*each+2*f.delay*slices*share(r.self, f.self))
+	}
+	ready += min(f.stuck, 2*f.delay*wakes)
+	f.ready = max0(min(ready, waits, (wakes+slices)*f.delay))
 }
 
 // slow reports whether requests are slower to a degree that anybody feels.

@@ -48,7 +48,8 @@ func (d *diagnosis) machine() {
 			d.readyProof(),
 		}
 		use := share(max0(rt.CPU), max0(rt.CPULimit))
-		if rt.Processors >= 1.5*math.Ceil(max0(rt.CPULimit)) && rt.CPULimit > 0 && use < 0.8 {
+		// The runtime takes two at the least (adjustCgroupGOMAXPROCS in runtime/cgroup_linux.go).
+		if rt.Processors > 2 && rt.Processors >= 1.5*math.Ceil(max0(rt.CPULimit)) && rt.CPULimit > 0 && use < 0.8 {
 			d.explain(part, d.owned(part), true, Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.8,
 				Summary: fmt.Sprintf("GOMAXPROCS is %.0f on a quota of %s cores: bursts spend it early and everything stops until the next period", rt.Processors, num(rt.CPULimit)),
 				Proof:   proof})
@@ -80,7 +81,7 @@ func (d *diagnosis) machine() {
 		busy, more = true, othersMore
 	}
 	// What loads this service from the same host rises with the requests.
-	if busy && more >= othersMore && more > 1.5*max0(ownMore) && d.surge() < 1.4 {
+	if busy && more >= othersMore && more > 1.5*max0(ownMore) && d.surge() < 1.4 && d.perRequest() < 1.4 {
 		d.explain(d.ready, d.owned(d.ready), true, Finding{Cause: NoisyNeighbour, Confidence: 0.8,
 			Summary: fmt.Sprintf("others use %s of the host's processors, %s more than usual, and this process waits for its own", pct(others), pct(more)),
 			Proof: []Proof{
@@ -139,7 +140,8 @@ func (d *diagnosis) collector() {
 			f.Proof = append(f.Proof, Proof{"allocs profile", max0(top.Weight), math.NaN(), fmt.Sprintf("%s allocates %s of the bytes", top.Function, pct(share(max0(top.Weight), alloc)))})
 		}
 		d.explain(part, d.owned(part), true, f)
-	case paused >= pauseShare:
+	// Where the kernel runs others, stopping takes long because the threads to be stopped do not run.
+	case paused >= pauseShare && paused >= 0.2*max0(over(rt.RunDelay, was.RunDelay)):
 		d.explain(max(part, paused*d.load), d.owned(max(part, paused*d.load)), true, Finding{Cause: StopTheWorld, Confidence: 0.8,
 			Summary: fmt.Sprintf("all goroutines are stopped for %s of the time", pct(max0(rt.PauseShare))),
 			Proof:   []Proof{{"observe_other_pause_duration_seconds", max0(rt.PauseShare), pauseShare, "share of the time that the world is stopped"}}})
@@ -151,6 +153,11 @@ func (d *diagnosis) processors() {
 	rt := &d.rt
 	// Of a host that is full, it is this process that fills it.
 	busy := rt.CPU/d.capacity() >= busyProcessors || rt.HostBusy >= busyHost && rt.HostOwn >= 0.5*rt.HostBusy
+	// Where others take their part, what it would use is what it used and waited for;
+	// that it is more than usual, and not for them alone, is in the CPU of a request.
+	if rt.CPU+rt.RunDelay >= 0.85*d.capacity() && (d.perRequest() >= 1.4 || d.surge() >= 1.4) {
+		busy = true
+	}
 	rise := max0(over(rt.CPU, d.was.CPU))
 	who, cores := d.burner()
 	part := d.ready

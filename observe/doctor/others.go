@@ -197,6 +197,15 @@ func (d *diagnosis) memory(found map[Cause]bool) {
 	if ends && rt.MemoryAfter < soon && rt.MemoryFree < 0.5 || rt.MemoryFree < noMemory && own {
 		level = Page
 	}
+	if rt.MemoryBy == "gomemlimit" { // which kills nobody: the collector works for it
+		level = Ticket
+		for i := range d.findings {
+			if f := &d.findings[i]; f.Cause == GCMemoryLimit {
+				f.Symptoms = append(f.Symptoms, "memory near the limit")
+				return
+			}
+		}
+	}
 	proof := []Proof{
 		{"observe_memory_headroom_ratio", rt.MemoryFree, lowMemory, fmt.Sprintf("%s of the limit (%s) is free", pct(max0(rt.MemoryFree)), limitName(rt.MemoryBy))},
 		{"observe_memory_heap_live_bytes", max0(rt.HeapLive), max0(rt.HeapBefore), fmt.Sprintf("%.1f MiB live heap, %.1f MiB at the beginning of the interval", max0(rt.HeapLive)/(1<<20), max0(rt.HeapBefore)/(1<<20))},
@@ -244,7 +253,7 @@ func (d *diagnosis) goroutines(found map[Cause]bool) {
 	rt := &d.rt
 	grown := rt.Goroutines - rt.GoroutinesBefore
 	inFlight := max0(d.now.InFlight) - max0(d.usual.InFlight)
-	if found[GoroutineLeak] || d.past == 0 || d.young || !(grown >= 20) || !(grown >= 0.05*max0(rt.Created)*d.seconds) {
+	if found[GoroutineLeak] || d.past == 0 || d.young || d.slow() || !(grown >= 20) || !(grown >= 0.05*max0(rt.Created)*d.seconds) {
 		return
 	}
 	// A request in flight, and each call it makes, has a handful of goroutines.
@@ -271,7 +280,7 @@ func (d *diagnosis) descriptors(found map[Cause]bool) {
 		}
 		return
 	}
-	if found[DescriptorLeak] || found[ConnectionLeak] || d.past == 0 || d.young || !(grown >= 10) || rt.Descriptors < 1.5*max0(d.was.Descriptors) || d.surge() > 1.4 || d.harm > grown/3 {
+	if found[DescriptorLeak] || found[ConnectionLeak] || d.past == 0 || d.young || d.slow() || !(grown >= 10) || rt.Descriptors < 1.5*max0(d.was.Descriptors) || d.surge() > 1.4 {
 		return
 	}
 	f := Finding{Cause: DescriptorLeak, Level: Ticket, Confidence: 0.6,

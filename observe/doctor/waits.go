@@ -70,6 +70,9 @@ func (d *diagnosis) pools() {
 		if sampled > total {
 			wait *= sampled / total
 		}
+		// Connections that are held longer because their users wait for a processor are
+		// held by the processors.
+		wait *= 1 - d.wakingShare(p.Name)
 		part := min(wait, d.own)
 		if !d.worthy(part) {
 			continue
@@ -90,6 +93,19 @@ func (d *diagnosis) pools() {
 			Summary: fmt.Sprintf("all connections of pool %s are in use: %s goroutines at a time wait for one of %s", p.Name, num(wait), maximum(p.Max)),
 			Proof:   proof})
 	}
+}
+
+// wakingShare is how much of the time of a database's operations beyond the usual is
+// our own delay in waking up.
+func (d *diagnosis) wakingShare(name string) float64 {
+	was := d.usualDependency(name)
+	for i := range d.now.Dependencies {
+		if dep := &d.now.Dependencies[i]; dep.Name == name && was != nil {
+			mean := share1(dep.Seconds, dep.Calls)
+			return share(min(3*d.delay, max(mean-share1(was.Seconds, was.Calls), 0)), mean)
+		}
+	}
+	return 0
 }
 
 // channels blames queues that the program watches, whose senders wait for room.
