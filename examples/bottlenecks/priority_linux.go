@@ -8,10 +8,22 @@ import (
 
 // remote gives this process the CPU before others when it may: the world stands
 // for other machines, which a load on this one would not slow down.
-func remote() { setPriority(-10) }
+func remote() {
+	// The kernel's answer is 20 less the nice value.
+	if raw, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0); err == nil {
+		os.Setenv(niceVariable, strconv.Itoa(20-raw))
+		setPriority(20 - raw - 10)
+	}
+}
 
 // ordinary takes that back in a process that inherited it.
-func ordinary() { setPriority(0) }
+func ordinary() {
+	if nice, err := strconv.Atoi(os.Getenv(niceVariable)); err == nil {
+		setPriority(nice)
+	}
+}
+
+const niceVariable = "BOTTLENECKS_NICE"
 
 // setPriority is for every thread: on Linux each has one, which those that it
 // starts inherit.
