@@ -11,7 +11,7 @@ import (
 var collectorPrograms = []program{
 	{
 		name:     "gc-allocation",
-		what:     "Every request allocates megabytes for a moment, beside a large index that is marked each time.",
+		what:     "Every request allocates 24 MB for a moment, beside a large index that is marked each time.",
 		seen:     "many collections a second, GC takes more CPU than the handlers; an allocation profile is all encodeWide",
 		causes:   []string{"gc-allocation"},
 		subjects: []string{"", "encodeWide"},
@@ -19,7 +19,7 @@ var collectorPrograms = []program{
 			index := keepIndex(s, f, 80)
 			s.on("", func(http.ResponseWriter, *http.Request) error {
 				if f.sick() {
-					encodeWide(8 << 20)
+					encodeWide(24 << 20)
 				}
 				runtime.KeepAlive(index)
 				return nil
