@@ -57,5 +57,10 @@ func BenchmarkHandler(b *testing.B) {
 	}
 	run("bare", func(*testing.B) http.Handler { return itemsMux() })
 	run("notsampled", with(sdktrace.NeverSample(), discard{}))
+	run("profiled", func(b *testing.B) http.Handler {
+		tel := start(b, Config{Tracing: tracing.Config{Sampler: sdktrace.NeverSample(), Exporter: discard{}}})
+		b.Cleanup(tel.server.watch())
+		return tel.Handler(itemsMux())
+	})
 	run("sampled", with(sdktrace.AlwaysSample(), discard{}))
 }

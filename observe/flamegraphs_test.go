@@ -18,6 +18,7 @@ import (
 	"github.com/google/pprof/profile"
 
 	"github.com/loadline-go/loadline/internal/flame"
+	"github.com/loadline-go/loadline/internal/ingest"
 	"github.com/loadline-go/loadline/observe/capture"
 )
 
@@ -193,13 +194,13 @@ func TestWallTime(t *testing.T) {
 	}
 	var waited time.Duration
 	for _, s := range p.Sample {
-		if hasFunction(s, "observe.waitsForTheGate") {
+		if ingest.HasFunction(s, "observe.waitsForTheGate") {
 			waited += time.Duration(s.Value[1])
 			if !slices.Equal(s.Label[routeLabel], []string{"/waits"}) {
 				t.Errorf("labels %v", s.Label)
 			}
 		}
-		if hasFunction(s, "observe.lookAtGoroutines") {
+		if ingest.HasFunction(s, "observe.lookAtGoroutines") {
 			t.Error("what looks is among what is seen")
 		}
 	}

@@ -4,137 +4,28 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
-	"errors"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"runtime"
 	"runtime/pprof"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/pprof/profile"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/loadline-go/loadline/internal/ingest"
 	"github.com/loadline-go/loadline/observe/capture"
 	"github.com/loadline-go/loadline/tracing"
 )
 
-// received is one profile that arrived.
-type received struct {
-	name        string
-	from, until time.Time
-	query       url.Values
-	header      http.Header
-	types       string // of the samples
-	config      map[string]map[string]any
-	profile     *profile.Profile
-}
-
-// ingest is the receiving end of the wire format: what a Pyroscope server reads.
-type ingest struct {
-	t    *testing.T
-	mu   sync.Mutex
-	all  []received
-	seen int // requests, also those that were refused
-}
-
-func (g *ingest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	got, err := readIngest(r)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.seen++
-	if err != nil {
-		g.t.Error(err)
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	g.all = append(g.all, got)
-}
-
-// of returns the profiles that hold samples of a type.
-func (g *ingest) of(kind string) (found []received) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, r := range g.all {
-		if strings.Contains(r.types, kind) {
-			found = append(found, r)
-		}
-	}
-	return found
-}
-
-func (g *ingest) requests() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.seen
-}
-
-func readIngest(r *http.Request) (got received, err error) {
-	if r.Method != http.MethodPost || r.URL.Path != "/ingest" {
-		return got, errors.New(r.Method + " " + r.URL.Path)
-	}
-	got.query, got.header, got.name = r.URL.Query(), r.Header, r.URL.Query().Get("name")
-	for _, bound := range []struct {
-		name string
-		to   *time.Time
-	}{{"from", &got.from}, {"until", &got.until}} {
-		n, err := strconv.ParseInt(got.query.Get(bound.name), 10, 64)
-		if err != nil {
-			return got, err
-		}
-		*bound.to = time.Unix(0, n)
-	}
-	parts, err := r.MultipartReader()
-	if err != nil {
-		return got, err
-	}
-	for {
-		part, err := parts.NextPart()
-		if err == io.EOF {
-			return got, nil
-		}
-		if err != nil {
-			return got, err
-		}
-		switch part.FormName() {
-		case "profile":
-			if got.profile, err = profile.Parse(part); err != nil {
-				return got, err
-			}
-			if err := got.profile.CheckValid(); err != nil {
-				return got, err
-			}
-			for _, t := range got.profile.SampleType {
-				got.types += t.Type + "/" + t.Unit + " "
-			}
-		case "sample_type_config":
-			if err := json.NewDecoder(part).Decode(&got.config); err != nil {
-				return got, err
-			}
-		default:
-			return got, errors.New("a part called " + part.FormName())
-		}
-	}
-}
-
-// hasFunction tells whether a stack holds a function of this name.
-func hasFunction(s *profile.Sample, name string) bool {
-	return slices.ContainsFunc(s.Location, func(l *profile.Location) bool {
-		return slices.ContainsFunc(l.Line, func(l profile.Line) bool { return strings.HasSuffix(l.Function.Name, name) })
-	})
-}
-
 func TestProfilesArriveWithTheirLabels(t *testing.T) {
-	g := &ingest{t: t}
+	g := new(ingest.Server)
 	server := httptest.NewUnstartedServer(g)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // a second connection that was not needed after all
 	server.StartTLS()
@@ -191,36 +82,36 @@ func TestProfilesArriveWithTheirLabels(t *testing.T) {
 		"cpu/nanoseconds": "samples/count cpu/nanoseconds ", "inuse_space": "alloc_objects/count alloc_space/bytes inuse_objects/count inuse_space/bytes ",
 		"goroutine": "goroutine/count ", "contentions": "contentions/count delay/nanoseconds ",
 	} {
-		if len(g.of(kind)) == 0 {
+		if len(g.Of(kind)) == 0 {
 			t.Errorf("no %s arrived", kind)
 		}
-		for _, r := range g.of(kind) {
-			if r.types != types {
-				t.Errorf("%s has %q", kind, r.types)
+		for _, r := range g.Of(kind) {
+			if r.Types != types {
+				t.Errorf("%s has %q", kind, r.Types)
 			}
-			if !strings.HasPrefix(r.name, "shop_one{__session_id__=") || !strings.Contains(r.name, "cell=c3_x,") || !strings.Contains(r.name, ",service_version=1.2}") {
-				t.Errorf("name %q", r.name)
+			if !strings.HasPrefix(r.Name, "shop_one{__session_id__=") || !strings.Contains(r.Name, "cell=c3_x,") || !strings.Contains(r.Name, ",service_version=1.2}") {
+				t.Errorf("name %q", r.Name)
 			}
-			if user, password, _ := (&http.Request{Header: r.header}).BasicAuth(); user != "7" || password != "secret" || r.header.Get("X-Scope-OrgID") != "east" {
-				t.Errorf("%s: %q %q, tenant %q", kind, user, password, r.header.Get("X-Scope-OrgID"))
+			if user, password, _ := (&http.Request{Header: r.Header}).BasicAuth(); user != "7" || password != "secret" || r.Header.Get("X-Scope-OrgID") != "east" {
+				t.Errorf("%s: %q %q, tenant %q", kind, user, password, r.Header.Get("X-Scope-OrgID"))
 			}
-			if r.until.Before(r.from) || r.until.After(time.Now()) || r.until.Before(began) {
-				t.Errorf("%s: from %v until %v", kind, r.from, r.until)
+			if r.Until.Before(r.From) || r.Until.After(time.Now()) || r.Until.Before(began) {
+				t.Errorf("%s: from %v until %v", kind, r.From, r.Until)
 			}
 		}
 	}
 	waits := map[any]bool{}
-	for _, r := range g.of("contentions") {
-		waits[r.config["delay"]["display-name"]] = true
+	for _, r := range g.Of("contentions") {
+		waits[r.Config["delay"]["display-name"]] = true
 	}
 	if !waits["mutex_duration"] || !waits["block_duration"] {
 		t.Errorf("waiting is called %v", waits)
 	}
 	routes, jobs, linked := 0, 0, 0
-	for _, r := range g.of("cpu/") {
-		for _, s := range r.profile.Sample {
+	for _, r := range g.Of("cpu/") {
+		for _, s := range r.Profile.Sample {
 			switch {
-			case !hasFunction(s, "observe.burn"):
+			case !ingest.HasFunction(s, "observe.burn"):
 			case slices.Equal(s.Label["route"], []string{"/burn/{id}"}):
 				routes++
 				if len(s.Label["span_id"]) == 1 && ids[s.Label["span_id"][0]] {
@@ -235,15 +126,18 @@ func TestProfilesArriveWithTheirLabels(t *testing.T) {
 		t.Errorf("%d stacks of the route, %d of them with a span that was, and %d of the job", routes, linked, jobs)
 	}
 	held := int64(0)
-	for _, r := range g.of("inuse_space") {
-		for _, s := range r.profile.Sample {
-			if hasFunction(s, "TestProfilesArriveWithTheirLabels") {
+	for _, r := range g.Of("inuse_space") {
+		for _, s := range r.Profile.Sample {
+			if ingest.HasFunction(s, "TestProfilesArriveWithTheirLabels") {
 				held += s.Value[3]
 			}
 		}
 	}
 	if held < 4<<20 {
 		t.Errorf("%d bytes of the heap are this test's, want some 12 MiB", held)
+	}
+	for _, err := range g.Errors() {
+		t.Error(err)
 	}
 	if lost := family(t, tel, "observe_dropped_total")["reason=export_failed signal=profiles"].GetCounter().GetValue(); lost != 0 {
 		t.Errorf("%v profiles were lost", lost)
@@ -275,14 +169,9 @@ func TestProfilesThatCannotBePushedAreCounted(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := &ingest{t: t}
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				io.Copy(io.Discard, r.Body)
-				g.mu.Lock()
-				g.seen++
-				g.mu.Unlock()
-				answer(w, r)
-			}))
+			g := new(ingest.Server)
+			g.Answer = answer
+			server := httptest.NewServer(g)
 			defer server.Close()
 			if answer == nil {
 				server.Close()
@@ -315,8 +204,8 @@ func TestProfilesThatCannotBePushedAreCounted(t *testing.T) {
 			} else if err != nil {
 				t.Error(err)
 			}
-			if (g.requests() == 0) != (name == "absent") {
-				t.Errorf("%d requests", g.requests())
+			if (g.Requests() == 0) != (name == "absent") {
+				t.Errorf("%d requests", g.Requests())
 			}
 			if s := told.String(); strings.Count(s, "could not be pushed") != 1 {
 				t.Errorf("log: %s", s)
@@ -373,7 +262,7 @@ func TestProfilingKeepsItsBudget(t *testing.T) {
 
 // A program whose CPU somebody else profiles is told, and its other profiles arrive.
 func TestProfilesWithoutTheCPU(t *testing.T) {
-	g := &ingest{t: t}
+	g := new(ingest.Server)
 	server := httptest.NewServer(g)
 	defer server.Close()
 	if err := pprof.StartCPUProfile(io.Discard); err != nil {
@@ -389,10 +278,10 @@ func TestProfilesWithoutTheCPU(t *testing.T) {
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if len(g.of("goroutine")) == 0 {
+	if len(g.Of("goroutine")) == 0 {
 		t.Error("no goroutines arrived")
 	}
-	if n := len(g.of("cpu/")); n != 0 {
+	if n := len(g.Of("cpu/")); n != 0 {
 		t.Errorf("%d CPU profiles", n)
 	}
 }

@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -55,6 +56,17 @@ func takeLock(l *sync.Mutex) { l.Lock() }
 func letGo(l *sync.Mutex) {
 	defer l.Unlock()
 	time.Sleep(300 * time.Millisecond)
+}
+
+// burn takes CPU time by counted work.
+//
+//go:noinline
+func burn(n int) {
+	var block [4096]byte
+	for range n {
+		sum := sha256.Sum256(block[:])
+		copy(block[:], sum[:])
+	}
 }
 
 func run(ctx context.Context, config observe.Config, addr, leaf string) error {
@@ -109,6 +121,10 @@ func run(ctx context.Context, config observe.Config, addr, leaf string) error {
 		lock.Lock()
 		go letGo(&lock)
 	})
+	// One, three and six parts of the same work.
+	for route, parts := range map[string]int{"GET /one/{id}": 1, "GET /three/{id}": 3, "GET /six/{id}": 6} {
+		mux.HandleFunc(route, func(w http.ResponseWriter, r *http.Request) { burn(200 * parts) })
+	}
 	served := tel.Serve(ctx, &http.Server{Addr: addr, Handler: tel.Handler(mux)})
 	if served != nil {
 		fmt.Fprintln(os.Stderr, "served:", served)
