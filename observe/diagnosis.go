@@ -31,12 +31,18 @@ type diagnoses struct {
 	mu     sync.Mutex
 	now    doctor.Window // what happened in the last interval
 	usual  usual
+	harmed int // intervals in a row; the loop's own
 	report doctor.Report
 }
 
 // warmTime is how long after the start, and one interval at most, nothing tells
 // what is usual: caches and connections are cold.
 const warmTime = 30 * time.Second
+
+// newNormal is after how many intervals in a row, an hour by default, what harms is
+// what is usual from now on: a release that is slower by design was told of for long
+// enough.
+const newNormal = 360
 
 func newDiagnoses(t *Telemetry) *diagnoses {
 	d := &diagnoses{
@@ -57,7 +63,8 @@ func (d *diagnoses) run(ctx context.Context) {
 	each := sampleEvery(d.every)
 	tick := time.NewTicker(each)
 	defer tick.Stop()
-	next := time.Now().Add(d.every)
+	last := time.Now()
+	next := last.Add(d.every)
 	for {
 		select {
 		case <-ctx.Done():
@@ -65,9 +72,12 @@ func (d *diagnoses) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		e.sample()
-		if now := time.Now(); now.Before(next.Add(-each / 2)) {
+		// A ticker that came late in a starved process catches up with the next: an
+		// interval of half its length says less than one that is longer.
+		if now := time.Now(); now.Before(next.Add(-each/2)) || now.Sub(last) < d.every/2 {
 			continue
 		}
+		last = time.Now()
 		d.interval(ctx, e)
 		for now := time.Now(); !next.After(now); { // those missed while the process stood still are gone
 			next = next.Add(d.every)
@@ -94,14 +104,18 @@ func (d *diagnoses) interval(ctx context.Context, e *evidence) {
 	if ctx.Err() != nil {
 		return
 	}
-	paging := d.found.update(&r)
+	harmed := d.found.update(&r) || r.Harmed
 	for _, f := range r.Findings {
-		paging = paging || f.Level == doctor.Page
+		harmed = harmed || f.Level == doctor.Page
 	}
+	if d.harmed++; !harmed {
+		d.harmed = 0
+	}
+	harmed = harmed && d.harmed <= newNormal
 	warm := given.Running-given.Now.Interval >= min(warmTime, d.every)
 	d.mu.Lock()
 	d.now.Sites = given.Now.Sites
-	d.usual.add(&d.now, warm && !paging)
+	d.usual.add(&d.now, warm && !harmed)
 	d.report = r
 	d.mu.Unlock()
 	d.countParts(&r)
