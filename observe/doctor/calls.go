@@ -107,12 +107,12 @@ func (d *diagnosis) repeats(dep, was *Dependency) (times float64, yes bool) {
 func (d *diagnosis) callsFailing(dep, was *Dependency, part float64) bool {
 	errors, bad := failing(dep, was)
 	if times, storm := d.repeats(dep, was); storm {
-		return d.explain(part, 0, true, d.stormFinding(dep, errors, times))
+		return d.explain(part, 0, d.stormFinding(dep, errors, times))
 	}
 	if !bad || errors < failingMostly {
 		return false
 	}
-	return d.explain(part, 0, true, d.failingFinding(dep, was, errors))
+	return d.explain(part, 0, d.failingFinding(dep, was, errors))
 }
 
 func (d *diagnosis) stormFinding(dep *Dependency, errors, times float64) Finding {
@@ -156,7 +156,7 @@ func (d *diagnosis) cacheCollapsed(dep *Dependency, part float64) bool {
 		if !ok || usual-ratio < 0.2 {
 			continue
 		}
-		return d.explain(part, 0, true, Finding{Cause: CacheCollapse, Subject: c.Cache, Confidence: 0.85,
+		return d.explain(part, 0, Finding{Cause: CacheCollapse, Subject: c.Cache, Confidence: 0.85,
 			Summary:  fmt.Sprintf("cache %s hits for %s of the look-ups (usually %s), and the rest goes to %s", c.Cache, pct(ratio), pct(usual), dep.Name),
 			Proof:    []Proof{{"observe_cache_requests_total", ratio, usual - 0.2, fmt.Sprintf("hit ratio of %.0f look-ups; %.0f loads began while the same key was being loaded", c.Hits+c.Misses, max0(c.Stampedes))}},
 			Symptoms: []string{"load of " + dep.Name}})
@@ -209,7 +209,7 @@ func (d *diagnosis) callsLooped(dep *Dependency, more float64) bool {
 			what = "queries (" + worst.Query + ")"
 		}
 	}
-	return d.explain(max(part.more, more), 0, true, Finding{Cause: RepeatedQueries, Subject: worst.Route.Route, Confidence: 0.9,
+	return d.explain(max(part.more, more), 0, Finding{Cause: RepeatedQueries, Subject: worst.Route.Route, Confidence: 0.9,
 		Summary: fmt.Sprintf("a request of %s makes %s %s (usually %s)", worst.Route.Route, num(part.calls), what, num(part.before)),
 		Proof:   []Proof{{d.durationMetric(dep), part.calls, max(loopCalls, 2*part.before), "calls for each request"}}})
 }
@@ -230,7 +230,7 @@ func (d *diagnosis) connectionsChurn(dep, was *Dependency, slower float64) bool 
 	if connecting < 0.25*slower {
 		return false
 	}
-	return d.explain(slower, 0, true, Finding{Cause: ConnectionChurn, Subject: dep.Name, Confidence: 0.85,
+	return d.explain(slower, 0, Finding{Cause: ConnectionChurn, Subject: dep.Name, Confidence: 0.85,
 		Summary: fmt.Sprintf("%s of the calls of %s open a connection (usually %s)", pct(fresh), dep.Name, pct(usual)),
 		Proof: []Proof{{"observe_http_client_connection_uses_total", fresh, max(0.3, 3*usual), "share of calls on a new connection"},
 			{"observe_http_client_phase_duration_seconds", connecting, 0.25 * slower, "goroutine-seconds per second of connecting, beyond the usual"}}})
@@ -265,10 +265,10 @@ func (d *diagnosis) callsSlow(dep, was *Dependency, slower float64) bool {
 	}
 	proof := []Proof{{d.durationMetric(dep), mean, usual, fmt.Sprintf("mean of %.0f calls of %s is %s (usually %s), p99 %s", dep.Calls, dep.Name, dur(mean), dur(usual), dur(max0(dep.P99)))}}
 	if was != nil && hit == 1 && users > 1 && d.stuck == 0 {
-		return d.explain(slower, 0, false, Finding{Cause: SlowRoute, Subject: worst, Confidence: 0.7,
+		return d.explain(slower, 0, Finding{Cause: SlowRoute, Subject: worst, Confidence: 0.7,
 			Summary: fmt.Sprintf("calls of %s are slow for %s alone; the other routes that use it are as fast as ever", dep.Name, worst), Proof: proof})
 	}
-	return d.explain(slower, 0, false, Finding{Cause: DependencySlow, Subject: dep.Name, Confidence: 0.9,
+	return d.explain(slower, 0, Finding{Cause: DependencySlow, Subject: dep.Name, Confidence: 0.9,
 		Summary: fmt.Sprintf("%s takes %s to answer (usually %s)", dep.Name, dur(mean), dur(usual)), Proof: proof})
 }
 
@@ -341,7 +341,7 @@ func (d *diagnosis) databaseSlow(name string, part float64, proof []Proof, sympt
 		symptoms = []string{symptom}
 	}
 	if worst.Query != nil && known > 1 && worst.more >= 0.8*total && slow <= (known+1)/2 {
-		return d.explain(part, 0, false, Finding{Cause: SlowQuery, Subject: worst.Summary, Confidence: 0.85, Symptoms: symptoms,
+		return d.explain(part, 0, Finding{Cause: SlowQuery, Subject: worst.Summary, Confidence: 0.85, Symptoms: symptoms,
 			Summary: fmt.Sprintf("%s takes %s (usually %s) on %s; the other statements are as fast as ever", worst.Summary, dur(worst.mean), dur(worst.usual), name),
 			Proof:   append([]Proof{{"db_client_operation_duration_seconds", worst.mean, worst.usual, fmt.Sprintf("mean of %.0f executions; %d of %d other statements are slower", worst.Calls, slow-1, known-1)}}, proof...)})
 	}
@@ -354,7 +354,7 @@ func (d *diagnosis) databaseSlow(name string, part float64, proof []Proof, sympt
 	if was := d.usualDependency(name); was != nil {
 		usual = share1(was.Seconds, was.Calls)
 	}
-	return d.explain(part, 0, false, Finding{Cause: DatabaseSlow, Subject: name, Confidence: 0.9, Symptoms: symptoms,
+	return d.explain(part, 0, Finding{Cause: DatabaseSlow, Subject: name, Confidence: 0.9, Symptoms: symptoms,
 		Summary: fmt.Sprintf("operations of %s take %s (usually %s)", name, dur(mean), dur(usual)),
 		Proof:   append([]Proof{{"db_client_operation_duration_seconds", mean, usual, fmt.Sprintf("mean of all operations; %d of %d statements are slower", slow, known)}}, proof...)})
 }
@@ -377,7 +377,7 @@ func (d *diagnosis) alwaysWasteful() {
 			if r.Query != "" {
 				what += " (" + r.Query + ")"
 			}
-			d.add(Finding{Cause: RepeatedQueries, Subject: r.Route, Level: d.level(part, true), Share: share(part, d.load), Confidence: 0.8,
+			d.add(Finding{Cause: RepeatedQueries, Subject: r.Route, Level: d.level(part), Share: share(part, d.load), Confidence: 0.8,
 				Summary: fmt.Sprintf("a request of %s makes %s %s of %s, and has always", r.Route, num(calls), what, p.Name),
 				Proof:   []Proof{{"observe_db_repeated_queries_total", r.Repeated, 0.5 * r.Requests, fmt.Sprintf("of %.0f requests ran one query too often", r.Requests)}}})
 		}
@@ -388,7 +388,7 @@ func (d *diagnosis) alwaysWasteful() {
 		if fresh < 0.5 || dep.Connections < 4*minRequests || connecting < wasted*d.load {
 			continue
 		}
-		d.add(Finding{Cause: ConnectionChurn, Subject: dep.Name, Level: d.level(connecting, true), Share: share(connecting, d.load), Confidence: 0.8,
+		d.add(Finding{Cause: ConnectionChurn, Subject: dep.Name, Level: d.level(connecting), Share: share(connecting, d.load), Confidence: 0.8,
 			Summary: fmt.Sprintf("%s of the calls of %s open a connection, and always have", pct(fresh), dep.Name),
 			Proof:   []Proof{{"observe_http_client_phase_duration_seconds", connecting, wasted * d.load, "goroutine-seconds per second of connecting"}}})
 	}

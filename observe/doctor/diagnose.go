@@ -21,7 +21,7 @@ func Diagnose(e Evidence) Report {
 		return r
 	}
 	d := &diagnosis{figures: newFigures(&e)}
-	if r.Harmed = d.slow(); r.Harmed {
+	if r.Harmed = d.slow() && d.past > 0; d.slow() {
 		d.blame(true)
 	}
 	if len(d.findings) == 0 {
@@ -97,7 +97,7 @@ type symptom struct {
 // as far as some is left. Less than what is worth telling is kept as a symptom of
 // what took the rest. Own is how much of the part the routes did not spend waiting
 // for a dependency.
-func (d *diagnosis) explain(part, own float64, waste bool, f Finding) bool {
+func (d *diagnosis) explain(part, own float64, f Finding) bool {
 	part = max0(part)
 	if !d.worthy(part) {
 		return false
@@ -108,7 +108,7 @@ func (d *diagnosis) explain(part, own float64, waste bool, f Finding) bool {
 	}
 	part = min(part, d.left)
 	f.Share = share(part, d.load)
-	f.Level = d.level(part, waste)
+	f.Level = d.level(part)
 	f.Proof = append([]Proof{d.slower(part)}, f.Proof...)
 	d.left -= part
 	d.own = max(d.own-min(own, part), 0)

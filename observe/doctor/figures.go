@@ -314,17 +314,13 @@ func (f *figures) slow() bool {
 	return f.harm >= worth*f.usualLoad && f.harm > 0 && f.harm >= slowerMin*f.rate
 }
 
-// level is that of a cause that explains a part of the harm. Waste is what no
-// program wants, whatever is usual for it.
-func (f *figures) level(part float64, waste bool) Level {
+// level is that of a cause that explains a part of the harm. Without anything to
+// compare with nobody is woken: it may have been so for years.
+func (f *figures) level(part float64) Level {
 	switch {
 	case f.young:
 		return Info
-	case f.chronic:
-		return Ticket
-	case f.past == 0 && !waste:
-		return Ticket
-	case (f.page || f.past == 0) && part >= worth*f.harm:
+	case f.page && f.past > 0 && part >= worth*f.harm:
 		return Page
 	}
 	return Ticket

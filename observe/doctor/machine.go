@@ -50,12 +50,12 @@ func (d *diagnosis) machine() {
 		use := share(max0(rt.CPU), max0(rt.CPULimit))
 		// The runtime takes two at the least (adjustCgroupGOMAXPROCS in runtime/cgroup_linux.go).
 		if rt.Processors > 2 && rt.Processors >= 1.5*math.Ceil(max0(rt.CPULimit)) && rt.CPULimit > 0 && use < 0.8 {
-			d.explain(part, d.owned(part), true, Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.8,
+			d.explain(part, d.owned(part), Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.8,
 				Summary: fmt.Sprintf("GOMAXPROCS is %.0f on a quota of %s cores: bursts spend it early and everything stops until the next period", rt.Processors, num(rt.CPULimit)),
 				Proof:   proof})
 			return
 		}
-		d.explain(part, d.owned(part), true, Finding{Cause: CPUThrottled, Confidence: 0.95,
+		d.explain(part, d.owned(part), Finding{Cause: CPUThrottled, Confidence: 0.95,
 			Summary: fmt.Sprintf("the container's CPU quota of %s cores is used up and the kernel stops the process", num(rt.CPULimit)), Proof: proof})
 		return
 	}
@@ -65,7 +65,7 @@ func (d *diagnosis) machine() {
 	capacity := d.capacity()
 	used := rt.CPU / capacity
 	if idle := min(nonzero(rt.CPUs), nonzero(rt.CPULimit)) - rt.Processors; used >= 0.85 && idle >= 0.9 && !(rt.HostBusy > busyHost) {
-		d.explain(d.ready, d.owned(d.ready), true, Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
+		d.explain(d.ready, d.owned(d.ready), Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
 			Summary: fmt.Sprintf("GOMAXPROCS is %.0f and all of it is busy, while %s more cores could be used", rt.Processors, num(idle)),
 			Proof:   []Proof{{"go_processor_limit", rt.Processors, rt.Processors + idle, "processors that Go code may use, of " + num(rt.Processors+idle)}, d.readyProof()}})
 		return
@@ -82,7 +82,7 @@ func (d *diagnosis) machine() {
 	}
 	// What loads this service from the same host rises with the requests.
 	if busy && more >= othersMore && more > 1.5*max0(ownMore) && d.surge() < 1.4 && d.perRequest() < 1.4 {
-		d.explain(d.ready, d.owned(d.ready), true, Finding{Cause: NoisyNeighbour, Confidence: 0.8,
+		d.explain(d.ready, d.owned(d.ready), Finding{Cause: NoisyNeighbour, Confidence: 0.8,
 			Summary: fmt.Sprintf("others use %s of the host's processors, %s more than usual, and this process waits for its own", pct(others), pct(more)),
 			Proof: []Proof{
 				{"system_cpu_time_seconds_total", others, othersMore, "share of the host's processors that others use; this process uses " + pct(max0(rt.HostOwn))},
@@ -120,11 +120,11 @@ func (d *diagnosis) collector() {
 	switch {
 	case forced >= 1 && rt.ForcedGC >= 0.5*rt.GCPerSecond:
 		part = max(part, d.harm)
-		d.explain(part, d.owned(part), true, Finding{Cause: GCForced, Confidence: 0.95,
+		d.explain(part, d.owned(part), Finding{Cause: GCForced, Confidence: 0.95,
 			Summary: fmt.Sprintf("somebody forces %s garbage collections per second", num(rt.ForcedGC)),
 			Proof:   append(proof, Proof{"observe_gc_forced_cycles_total", rt.ForcedGC, 1, "forced cycles per second"})})
 	case (rt.GCLimited || rt.HeapHeldDown && cyclesUp) && gc >= gcShare:
-		d.explain(part, d.owned(part), true, Finding{Cause: GCMemoryLimit, Confidence: 0.95,
+		d.explain(part, d.owned(part), Finding{Cause: GCMemoryLimit, Confidence: 0.95,
 			Summary: fmt.Sprintf("the live heap of %.0f MiB is at the memory limit: the collector runs %s times per second and frees little", max0(rt.HeapLive)/(1<<20), num(max0(rt.GCPerSecond))),
 			Proof: append(proof, Proof{"observe_memory_headroom_ratio", max0(rt.MemoryFree), math.NaN(), pct(max0(rt.MemoryFree)) + " of the limit is free; GOMEMLIMIT, not GOGC, sets the goal"},
 				Proof{"go_memory_allocated_bytes_total", max0(rt.AllocatedBytes), math.NaN(), fmt.Sprintf("%.0f MB are allocated per second", max0(rt.AllocatedBytes)/1e6)})})
@@ -139,10 +139,10 @@ func (d *diagnosis) collector() {
 		if alloc > 0 {
 			f.Proof = append(f.Proof, Proof{"allocs profile", max0(top.Weight), math.NaN(), fmt.Sprintf("%s allocates %s of the bytes", top.Function, pct(share(max0(top.Weight), alloc)))})
 		}
-		d.explain(part, d.owned(part), true, f)
+		d.explain(part, d.owned(part), f)
 	// Where the kernel runs others, stopping takes long because the threads to be stopped do not run.
 	case paused >= pauseShare && paused >= 0.2*max0(over(rt.RunDelay, was.RunDelay)):
-		d.explain(max(part, paused*d.load), d.owned(max(part, paused*d.load)), true, Finding{Cause: StopTheWorld, Confidence: 0.8,
+		d.explain(max(part, paused*d.load), d.owned(max(part, paused*d.load)), Finding{Cause: StopTheWorld, Confidence: 0.8,
 			Summary: fmt.Sprintf("all goroutines are stopped for %s of the time", pct(max0(rt.PauseShare))),
 			Proof:   []Proof{{"observe_other_pause_duration_seconds", max0(rt.PauseShare), pauseShare, "share of the time that the world is stopped"}}})
 	}
@@ -175,22 +175,22 @@ func (d *diagnosis) processors() {
 	total, _ := d.sites(OnCPU, Timers, Scheduler)
 	switch {
 	case timers >= 0.25*total && timers > 0.2:
-		d.explain(part, d.owned(part), true, Finding{Cause: TimerStorm, Confidence: 0.8,
+		d.explain(part, d.owned(part), Finding{Cause: TimerStorm, Confidence: 0.8,
 			Summary: fmt.Sprintf("the runtime's timers take %s of the CPU in use", pct(share(timers, total))),
 			Proof:   append(proof, Proof{"CPU profile", timers, 0.25 * total, "cores for timers"})})
 	case d.surge() >= 1.4 && d.perRequest() < 1.4:
-		d.explain(part, d.owned(part), true, Finding{Cause: TrafficSurge, Confidence: 0.85,
+		d.explain(part, d.owned(part), Finding{Cause: TrafficSurge, Confidence: 0.85,
 			Summary: fmt.Sprintf("%s requests per second arrive, %s times the usual, and the processors are full", num(d.rate), num(d.surge())),
 			Proof:   append(proof, Proof{"http_server_request_duration_seconds", d.rate, d.usualRate, "requests per second, against the usual"})})
 	case cores >= burnerShare*rise && cores >= 0.3*max0(rt.CPU) && cores > 0:
-		d.explain(part, d.owned(part), true, Finding{Cause: CPUBurner, Subject: who, Confidence: 0.85,
+		d.explain(part, d.owned(part), Finding{Cause: CPUBurner, Subject: who, Confidence: 0.85,
 			Summary: fmt.Sprintf("%s computes on %s of the %s cores in use", who, num(cores), num(max0(rt.CPU))),
 			Proof:   append(proof, Proof{"observe_cpu_seconds_total", cores, burnerShare * rise, "cores beyond its usual, of " + num(rise) + " beyond the usual of all"})})
 	default:
 		if total == 0 {
 			d.want(OnCPU)
 		}
-		d.explain(part, d.owned(part), true, Finding{Cause: CPUSaturated, Confidence: 0.7,
+		d.explain(part, d.owned(part), Finding{Cause: CPUSaturated, Confidence: 0.7,
 			Summary: fmt.Sprintf("the processors are full: %s of %s cores in use, and no route or job has most of it", num(max0(rt.CPU)), num(d.capacity())), Proof: proof})
 	}
 }
@@ -200,7 +200,7 @@ func (d *diagnosis) processors() {
 func (d *diagnosis) weather() {
 	if others := max0(d.rt.HostBusy - d.rt.HostOwn); d.rt.HostBusy >= busyHost && others >= 0.5*d.rt.HostBusy && d.worthy(min(d.ready, d.left)) {
 		before := len(d.findings)
-		d.explain(d.ready, d.owned(d.ready), true, Finding{Cause: NoisyNeighbour, Confidence: 0.5,
+		d.explain(d.ready, d.owned(d.ready), Finding{Cause: NoisyNeighbour, Confidence: 0.5,
 			Summary: fmt.Sprintf("others use %s of the host's processors, as they usually do, and this process needs more than is left", pct(others)),
 			Proof:   []Proof{{"system_cpu_time_seconds_total", others, 0.5, "share of the host's processors that others use"}, d.readyProof()}})
 		for i := range d.findings[before:] { // nobody can be called for what is always so

@@ -31,7 +31,8 @@ type Report struct {
 	Reason   string    // why the verdict is Unknown, else empty
 	Findings []Finding // the worst first
 	// Harmed says that requests took longer or failed more often than usual, whether
-	// or not that could be explained: such a window is not what is usual.
+	// or not that could be explained: such a window is not what is usual. Of the time
+	// before anything was usual it says nothing.
 	Harmed bool
 	Split  []Split // where the time of the routes goes, those with most time first
 	// Wants are the profiles that would make the diagnosis surer: OnCPU, Allocates,

@@ -46,7 +46,7 @@ func (d *diagnosis) locks() {
 	if f.Cause == LockHeldIO {
 		f.Summary += ", whose holder waits for something itself"
 	}
-	d.explain(part, part, true, f)
+	d.explain(part, part, f)
 }
 
 // holderRuns reports whether CPU use rose by about what a lock costs that is always
@@ -84,12 +84,12 @@ func (d *diagnosis) pools() {
 			continue
 		}
 		if p.Max > 0 && max0(p.Unclosed) >= 0.5*p.Max {
-			d.explain(part, part, true, Finding{Cause: ConnectionLeak, Subject: p.Name, Confidence: 0.9,
+			d.explain(part, part, Finding{Cause: ConnectionLeak, Subject: p.Name, Confidence: 0.9,
 				Summary: fmt.Sprintf("%s of %s connections of pool %s are held by rows or transactions that were left alone", num(p.Unclosed), maximum(p.Max), p.Name),
 				Proof:   append(proof, Proof{"observe_db_unclosed", p.Unclosed, 0.5 * p.Max, "rows and transactions left alone for a minute"})})
 			continue
 		}
-		d.explain(part, part, true, Finding{Cause: PoolExhausted, Subject: p.Name, Confidence: 0.9,
+		d.explain(part, part, Finding{Cause: PoolExhausted, Subject: p.Name, Confidence: 0.9,
 			Summary: fmt.Sprintf("all connections of pool %s are in use: %s goroutines at a time wait for one of %s", p.Name, num(wait), maximum(p.Max)),
 			Proof:   proof})
 	}
@@ -122,7 +122,7 @@ func (d *diagnosis) channels() {
 		if !d.worthy(part) {
 			continue
 		}
-		d.explain(part, part, true, Finding{Cause: Backpressure, Subject: q.Queue, Confidence: 0.9,
+		d.explain(part, part, Finding{Cause: Backpressure, Subject: q.Queue, Confidence: 0.9,
 			Summary: fmt.Sprintf("%s goroutines at a time wait for room in %s", num(wait), q.Queue),
 			Proof:   []Proof{{"observe_queue_blocked_seconds_total", wait, worth * d.harm, fmt.Sprintf("goroutine-seconds per second that senders wait; %.0f items are in it, %s fit", max0(q.Length), maximum(q.Capacity))}}})
 	}
@@ -196,7 +196,7 @@ func (d *diagnosis) themselves() {
 			f := Finding{Cause: cause, Subject: subject, Confidence: confidence,
 				Summary: fmt.Sprintf("%s goroutines of requests at a time %s in %s", num(w), k.does, top.Function),
 				Proof:   []Proof{{"goroutine samples", w, math.NaN(), fmt.Sprintf("of %s that were seen waiting for nothing that is measured; %s", num(all), at(top))}}}
-			d.explain(rest*w/all, rest*w/all, cause == Backpressure, f)
+			d.explain(rest*w/all, rest*w/all, f)
 		}
 		return
 	}
@@ -208,11 +208,11 @@ func (d *diagnosis) themselves() {
 			f.Cause = DiskStall
 			f.Proof = append(f.Proof, Proof{"observe_pressure_waiting_seconds_total", pressure, 0.1, "share of the time that somebody waited for a disk, beyond the usual"})
 		}
-		d.explain(rest, rest, false, f)
+		d.explain(rest, rest, f)
 		return
 	}
 	if pressure >= 0.2 {
-		d.explain(rest, rest, false, Finding{Cause: DiskStall, Confidence: 0.6,
+		d.explain(rest, rest, Finding{Cause: DiskStall, Confidence: 0.6,
 			Summary: fmt.Sprintf("somebody waits for a disk for %s of the time", pct(pressure)),
 			Proof:   []Proof{{"observe_pressure_waiting_seconds_total", pressure, 0.2, "share of the time that somebody waited for a disk, beyond the usual"}}})
 		return
@@ -256,7 +256,7 @@ func (d *diagnosis) slowRoutes(rest float64) {
 		if r.was != nil {
 			usual = dur(r.before)
 		}
-		d.explain(part, part, false, Finding{Cause: SlowRoute, Subject: r.Route.Route, Confidence: 0.7,
+		d.explain(part, part, Finding{Cause: SlowRoute, Subject: r.Route.Route, Confidence: 0.7,
 			Summary: fmt.Sprintf("requests of %s take %s (usually: %s), and no processor, lock, pool or known dependency explains it", r.Route.Route, dur(r.mean), usual),
 			Proof:   []Proof{{"http_server_request_duration_seconds", r.mean, r.before, fmt.Sprintf("mean of %.0f requests; %s of it in the route itself", r.Requests, dur(r.self/r.rate))}}})
 	}
