@@ -173,6 +173,9 @@ func (d *diagnosis) processors() {
 		fmt.Sprintf("%s of %s cores are used, %s more than usual", num(max0(rt.CPU)), num(d.capacity()), num(rise))}, d.readyProof()}
 	timers, _ := d.sites(Timers)
 	total, _ := d.sites(OnCPU, Timers, Scheduler)
+	if total == 0 {
+		d.want(OnCPU) // the profiles of every minute may be of before
+	}
 	switch {
 	case timers >= 0.25*total && timers > 0.2:
 		d.explain(part, d.owned(part), Finding{Cause: TimerStorm, Confidence: 0.8,
@@ -187,9 +190,6 @@ func (d *diagnosis) processors() {
 			Summary: fmt.Sprintf("%s computes on %s of the %s cores in use", who, num(cores), num(max0(rt.CPU))),
 			Proof:   append(proof, Proof{"observe_cpu_seconds_total", cores, burnerShare * rise, "cores beyond its usual, of " + num(rise) + " beyond the usual of all"})})
 	default:
-		if total == 0 {
-			d.want(OnCPU)
-		}
 		d.explain(part, d.owned(part), Finding{Cause: CPUSaturated, Confidence: 0.7,
 			Summary: fmt.Sprintf("the processors are full: %s of %s cores in use, and no route or job has most of it", num(max0(rt.CPU)), num(d.capacity())), Proof: proof})
 	}
