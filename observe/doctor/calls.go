@@ -119,8 +119,8 @@ func (d *diagnosis) stormFinding(dep *Dependency, errors, times float64) Finding
 	return Finding{Cause: RetryStorm, Subject: dep.Name, Confidence: 0.85,
 		Summary: fmt.Sprintf("calls of %s fail (%s) and are repeated: %s times the usual number for each request", dep.Name, pct(errors), num(times)),
 		Proof: []Proof{
-			{"observe_http_client_retries_total", max0(dep.Retries), failures, fmt.Sprintf("of %.0f calls are repeats; calls per request are %s times the usual", dep.Calls, num(times))},
-			{d.durationMetric(dep), errors, failingShare, "share of calls that fail"},
+			{"observe_http_client_retries_total", max0(dep.Retries), failures, fmt.Sprintf("%.0f of %.0f calls are repeats; there are %s times as many calls a request as without them", max0(dep.Retries), dep.Calls, num(times))},
+			{d.durationMetric(dep), errors, failingShare, pct(errors) + " of the calls fail"},
 		}}
 }
 
@@ -131,7 +131,7 @@ func (d *diagnosis) failingFinding(dep, was *Dependency, errors float64) Finding
 	}
 	return Finding{Cause: DependencyFailing, Subject: dep.Name, Confidence: 0.9,
 		Summary: fmt.Sprintf("%s of the calls of %s fail (usually %s)", pct(errors), dep.Name, pct(usual)),
-		Proof:   []Proof{{d.durationMetric(dep), errors, max(failingShare, 3*usual), fmt.Sprintf("share of %.0f calls that fail", dep.Calls)}}}
+		Proof:   []Proof{{d.durationMetric(dep), errors, max(failingShare, 3*usual), fmt.Sprintf("%.0f of %.0f calls failed", max0(dep.Errors), dep.Calls)}}}
 }
 
 func (d *diagnosis) durationMetric(dep *Dependency) string {
@@ -211,7 +211,7 @@ func (d *diagnosis) callsLooped(dep *Dependency, more float64) bool {
 	}
 	return d.explain(max(part.more, more), 0, Finding{Cause: RepeatedQueries, Subject: worst.Route.Route, Confidence: 0.9,
 		Summary: fmt.Sprintf("a request of %s makes %s %s (usually %s)", worst.Route.Route, num(part.calls), what, num(part.before)),
-		Proof:   []Proof{{d.durationMetric(dep), part.calls, max(loopCalls, 2*part.before), "calls for each request"}}})
+		Proof:   []Proof{{d.durationMetric(dep), part.calls, max(loopCalls, 2*part.before), num(part.calls) + " calls for each request"}}})
 }
 
 // connectionsChurn blames new connections.
@@ -232,8 +232,8 @@ func (d *diagnosis) connectionsChurn(dep, was *Dependency, slower float64) bool 
 	}
 	return d.explain(slower, 0, Finding{Cause: ConnectionChurn, Subject: dep.Name, Confidence: 0.85,
 		Summary: fmt.Sprintf("%s of the calls of %s open a connection (usually %s)", pct(fresh), dep.Name, pct(usual)),
-		Proof: []Proof{{"observe_http_client_connection_uses_total", fresh, max(0.3, 3*usual), "share of calls on a new connection"},
-			{"observe_http_client_phase_duration_seconds", connecting, 0.25 * slower, "goroutine-seconds per second of connecting, beyond the usual"}}})
+		Proof: []Proof{{"observe_http_client_connection_uses_total", fresh, max(0.3, 3*usual), fmt.Sprintf("%.0f of %.0f calls on a new connection", dep.Connections, dep.Calls)},
+			{"observe_http_client_phase_duration_seconds", connecting, 0.25 * slower, num(connecting) + " goroutines are connecting at any moment, beyond the usual"}}})
 }
 
 // callsSlow blames the dependency, one of its statements, or the one route whose
@@ -379,7 +379,7 @@ func (d *diagnosis) alwaysWasteful() {
 			}
 			d.add(Finding{Cause: RepeatedQueries, Subject: r.Route, Level: d.level(part), Share: share(part, d.load), Confidence: 0.8,
 				Summary: fmt.Sprintf("a request of %s makes %s %s of %s, and has always", r.Route, num(calls), what, p.Name),
-				Proof:   []Proof{{"observe_db_repeated_queries_total", r.Repeated, 0.5 * r.Requests, fmt.Sprintf("of %.0f requests ran one query too often", r.Requests)}}})
+				Proof:   []Proof{{"observe_db_repeated_queries_total", r.Repeated, 0.5 * r.Requests, fmt.Sprintf("%.0f of %.0f requests ran one query too often", r.Repeated, r.Requests)}}})
 		}
 	}
 	for i := range d.now.Dependencies {
@@ -390,6 +390,6 @@ func (d *diagnosis) alwaysWasteful() {
 		}
 		d.add(Finding{Cause: ConnectionChurn, Subject: dep.Name, Level: d.level(connecting), Share: share(connecting, d.load), Confidence: 0.8,
 			Summary: fmt.Sprintf("%s of the calls of %s open a connection, and always have", pct(fresh), dep.Name),
-			Proof:   []Proof{{"observe_http_client_phase_duration_seconds", connecting, wasted * d.load, "goroutine-seconds per second of connecting"}}})
+			Proof:   []Proof{{"observe_http_client_phase_duration_seconds", connecting, wasted * d.load, num(connecting) + " goroutines are connecting at any moment"}}})
 	}
 }

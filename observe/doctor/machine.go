@@ -67,7 +67,7 @@ func (d *diagnosis) machine() {
 	if idle := min(nonzero(rt.CPUs), nonzero(rt.CPULimit)) - rt.Processors; used >= 0.85 && idle >= 0.9 && !(rt.HostBusy > busyHost) {
 		d.explain(d.ready, d.owned(d.ready), Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
 			Summary: fmt.Sprintf("GOMAXPROCS is %.0f and all of it is busy, while %s more cores could be used", rt.Processors, num(idle)),
-			Proof:   []Proof{{"go_processor_limit", rt.Processors, rt.Processors + idle, "processors that Go code may use, of " + num(rt.Processors+idle)}, d.readyProof()}})
+			Proof:   []Proof{{"go_processor_limit", rt.Processors, rt.Processors + idle, fmt.Sprintf("%s of %s processors may run Go code", num(rt.Processors), num(rt.Processors+idle))}, d.readyProof()}})
 		return
 	}
 	others := max0(rt.HostBusy-rt.HostOwn) + max0(rt.Steal)
@@ -85,7 +85,7 @@ func (d *diagnosis) machine() {
 		d.explain(d.ready, d.owned(d.ready), Finding{Cause: NoisyNeighbour, Confidence: 0.8,
 			Summary: fmt.Sprintf("others use %s of the host's processors, %s more than usual, and this process waits for its own", pct(others), pct(more)),
 			Proof: []Proof{
-				{"system_cpu_time_seconds_total", others, othersMore, "share of the host's processors that others use; this process uses " + pct(max0(rt.HostOwn))},
+				{"system_cpu_time_seconds_total", others, othersMore, fmt.Sprintf("others use %s of the host's processors, this process %s", pct(others), pct(max0(rt.HostOwn)))},
 				{"observe_run_delay_seconds_total", max0(rt.RunDelay), math.NaN(), fmt.Sprintf("threads wait %s seconds per second for the kernel", num(max0(rt.RunDelay)))},
 				d.readyProof(),
 			}})
@@ -122,7 +122,7 @@ func (d *diagnosis) collector() {
 		part = max(part, d.harm)
 		d.explain(part, d.owned(part), Finding{Cause: GCForced, Confidence: 0.95,
 			Summary: fmt.Sprintf("somebody forces %s garbage collections per second", num(rt.ForcedGC)),
-			Proof:   append(proof, Proof{"observe_gc_forced_cycles_total", rt.ForcedGC, 1, "forced cycles per second"})})
+			Proof:   append(proof, Proof{"observe_gc_forced_cycles_total", rt.ForcedGC, 1, num(rt.ForcedGC) + " forced cycles per second"})})
 	case (rt.GCLimited || rt.HeapHeldDown && cyclesUp) && gc >= gcShare:
 		d.explain(part, d.owned(part), Finding{Cause: GCMemoryLimit, Confidence: 0.95,
 			Summary: fmt.Sprintf("the live heap of %.0f MiB is at the memory limit: the collector runs %s times per second and frees little", max0(rt.HeapLive)/(1<<20), num(max0(rt.GCPerSecond))),
@@ -135,7 +135,7 @@ func (d *diagnosis) collector() {
 		}
 		f := Finding{Cause: GCAllocation, Subject: top.Function, Confidence: 0.85,
 			Summary: fmt.Sprintf("%.0f MB are allocated per second, and collecting takes %s of the processors", max0(rt.AllocatedBytes)/1e6, pct(max0(rt.GCShare))),
-			Proof:   append(proof, Proof{"go_memory_allocated_bytes_total", max0(rt.AllocatedBytes), max0(was.AllocatedBytes), fmt.Sprintf("bytes allocated per second (usually %.0f MB)", max0(was.AllocatedBytes)/1e6)})}
+			Proof:   append(proof, Proof{"go_memory_allocated_bytes_total", max0(rt.AllocatedBytes), max0(was.AllocatedBytes), fmt.Sprintf("%.0f MB allocated per second (usually %.0f MB)", max0(rt.AllocatedBytes)/1e6, max0(was.AllocatedBytes)/1e6)})}
 		if alloc > 0 {
 			f.Proof = append(f.Proof, Proof{"allocs profile", max0(top.Weight), math.NaN(), fmt.Sprintf("%s allocates %s of the bytes", top.Function, pct(share(max0(top.Weight), alloc)))})
 		}
@@ -144,7 +144,7 @@ func (d *diagnosis) collector() {
 	case paused >= pauseShare && paused >= 0.2*max0(over(rt.RunDelay, was.RunDelay)):
 		d.explain(max(part, paused*d.load), d.owned(max(part, paused*d.load)), Finding{Cause: StopTheWorld, Confidence: 0.8,
 			Summary: fmt.Sprintf("all goroutines are stopped for %s of the time", pct(max0(rt.PauseShare))),
-			Proof:   []Proof{{"observe_other_pause_duration_seconds", max0(rt.PauseShare), pauseShare, "share of the time that the world is stopped"}}})
+			Proof:   []Proof{{"observe_other_pause_duration_seconds", max0(rt.PauseShare), pauseShare, fmt.Sprintf("the world is stopped for %s of the time, by others than the collector", pct(max0(rt.PauseShare)))}}})
 	}
 }
 
@@ -180,15 +180,15 @@ func (d *diagnosis) processors() {
 	case timers >= 0.25*total && timers > 0.2:
 		d.explain(part, d.owned(part), Finding{Cause: TimerStorm, Confidence: 0.8,
 			Summary: fmt.Sprintf("the runtime's timers take %s of the CPU in use", pct(share(timers, total))),
-			Proof:   append(proof, Proof{"CPU profile", timers, 0.25 * total, "cores for timers"})})
+			Proof:   append(proof, Proof{"CPU profile", timers, 0.25 * total, num(timers) + " cores run timers"})})
 	case d.surge() >= 1.4 && d.perRequest() < 1.4:
 		d.explain(part, d.owned(part), Finding{Cause: TrafficSurge, Confidence: 0.85,
 			Summary: fmt.Sprintf("%s requests per second arrive, %s times the usual, and the processors are full", num(d.rate), num(d.surge())),
-			Proof:   append(proof, Proof{"http_server_request_duration_seconds", d.rate, d.usualRate, "requests per second, against the usual"})})
+			Proof:   append(proof, Proof{"http_server_request_duration_seconds", d.rate, d.usualRate, fmt.Sprintf("%s requests per second (usually %s)", num(d.rate), num(d.usualRate))})})
 	case cores >= burnerShare*rise && cores >= 0.3*max0(rt.CPU) && cores > 0:
 		d.explain(part, d.owned(part), Finding{Cause: CPUBurner, Subject: who, Confidence: 0.85,
 			Summary: fmt.Sprintf("%s computes on %s of the %s cores in use", who, num(cores), num(max0(rt.CPU))),
-			Proof:   append(proof, Proof{"observe_cpu_seconds_total", cores, burnerShare * rise, "cores beyond its usual, of " + num(rise) + " beyond the usual of all"})})
+			Proof:   append(proof, Proof{"observe_cpu_seconds_total", cores, burnerShare * rise, fmt.Sprintf("%s cores more than usual, of %s that all use more", num(cores), num(rise))})})
 	default:
 		d.explain(part, d.owned(part), Finding{Cause: CPUSaturated, Confidence: 0.7,
 			Summary: fmt.Sprintf("the processors are full: %s of %s cores in use, and no route or job has most of it", num(max0(rt.CPU)), num(d.capacity())), Proof: proof})
@@ -202,7 +202,7 @@ func (d *diagnosis) weather() {
 		before := len(d.findings)
 		d.explain(d.ready, d.owned(d.ready), Finding{Cause: NoisyNeighbour, Confidence: 0.5,
 			Summary: fmt.Sprintf("others use %s of the host's processors, as they usually do, and this process needs more than is left", pct(others)),
-			Proof:   []Proof{{"system_cpu_time_seconds_total", others, 0.5, "share of the host's processors that others use"}, d.readyProof()}})
+			Proof:   []Proof{{"system_cpu_time_seconds_total", others, 0.5, fmt.Sprintf("others use %s of the host's processors, this process %s", pct(others), pct(max0(d.rt.HostOwn)))}, d.readyProof()}})
 		for i := range d.findings[before:] { // nobody can be called for what is always so
 			if f := &d.findings[before+i]; f.Level == Page {
 				f.Level = Ticket

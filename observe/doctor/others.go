@@ -60,14 +60,14 @@ func (d *diagnosis) failures() {
 			}
 			d.add(Finding{Cause: PanicLoop, Subject: r.Route, Level: level, Share: d.requestShare(r.Panics), Confidence: 0.95, chronic: panics < 3*usualPanics,
 				Summary: fmt.Sprintf("%s of the requests of %s panic", pct(panics), r.Route),
-				Proof:   []Proof{{"observe_panics_total", r.Panics, failures, fmt.Sprintf("panics in %.0f requests", n)}}})
+				Proof:   []Proof{{"observe_panics_total", r.Panics, failures, fmt.Sprintf("%.0f panics in %.0f requests", r.Panics, n)}}})
 		case r.Errors >= failures && (errors >= failingShare && errors >= 3*usualErrors || errors >= failingMostly) && r.Errors/d.seconds > failed && !d.explainedErrors():
 			if errors < 3*usualErrors {
 				level = Ticket
 			}
 			d.add(Finding{Cause: RouteFailing, Subject: r.Route, Level: level, Share: d.requestShare(r.Errors), Confidence: 0.7, chronic: errors < 3*usualErrors,
 				Summary: fmt.Sprintf("%s of the requests of %s fail (usually %s), and no dependency's errors explain it", pct(errors), r.Route, pct(usualErrors)),
-				Proof:   []Proof{{"http_server_request_duration_seconds", errors, max(failingShare, 3*usualErrors), fmt.Sprintf("share of %.0f requests with status 500 and above", n)}}})
+				Proof:   []Proof{{"http_server_request_duration_seconds", errors, max(failingShare, 3*usualErrors), fmt.Sprintf("%.0f of %.0f requests have status 500 or above", r.Errors, n)}}})
 		}
 	}
 }
@@ -128,10 +128,10 @@ func (d *diagnosis) queues() {
 			level = Info
 		}
 		proof := []Proof{
-			{"observe_queue_length", length, max0(q.Before), fmt.Sprintf("items wait, %.0f at the beginning of the interval", max0(q.Before))},
+			{"observe_queue_length", length, max0(q.Before), fmt.Sprintf("%.0f items wait, %.0f at the beginning of the interval", length, max0(q.Before))},
 		}
 		if counts {
-			proof = append(proof, Proof{"observe_queue_taken_total", max0(q.Taken), max0(q.Added), fmt.Sprintf("items were taken, %.0f added", max0(q.Added))})
+			proof = append(proof, Proof{"observe_queue_taken_total", max0(q.Taken), max0(q.Added), fmt.Sprintf("%.0f items were taken, %.0f added", max0(q.Taken), max0(q.Added))})
 		}
 		wait := share(length, length+d.load)
 		switch {
@@ -179,7 +179,7 @@ func (d *diagnosis) growth() {
 		}
 		d.add(Finding{Cause: cause, Subject: l.Site, Level: level, Confidence: min(max0(l.Confidence), 1), After: l.After,
 			Summary: fmt.Sprintf("%.0f %ss%s of %s were not let go, %s more per hour", max0(l.Count), l.Kind, unit, l.Site, num(max0(l.PerHour))),
-			Proof:   []Proof{{"observe_leak_suspects", max0(l.Count), math.NaN(), "of kind " + l.Kind}}})
+			Proof:   []Proof{{"observe_leak_suspects", max0(l.Count), math.NaN(), fmt.Sprintf("a group of kind %s whose oldest members never go; confidence %.2f", l.Kind, max0(l.Confidence))}}})
 	}
 	d.memory(found)
 	d.goroutines(found)
@@ -216,7 +216,7 @@ func (d *diagnosis) memory(found map[Cause]bool) {
 		d.want(Allocates)
 		_, top := d.sites(Allocates)
 		d.add(Finding{Cause: HeapLeak, Subject: top.Function, Level: level, Confidence: 0.6, After: rt.MemoryAfter,
-			Summary: fmt.Sprintf("the live heap grew by %.1f MiB in %v and fills the memory in %s", grown/(1<<20), d.now.Interval, about(rt.MemoryAfter)), Proof: proof})
+			Summary: fmt.Sprintf("the live heap grew by %.1f MiB in %v and fills the memory in %s", grown/(1<<20), shortTime(d.now.Interval), about(rt.MemoryAfter)), Proof: proof})
 		return
 	}
 	if low || ends && rt.MemoryFree < 0.25 {
@@ -261,7 +261,7 @@ func (d *diagnosis) goroutines(found map[Cause]bool) {
 		return
 	}
 	d.add(Finding{Cause: GoroutineLeak, Level: Ticket, Confidence: 0.6,
-		Summary: fmt.Sprintf("%.0f goroutines more than %v ago (%.0f, usually %.0f), with no more requests in flight", grown, d.now.Interval, rt.Goroutines, max0(d.was.Goroutines)),
+		Summary: fmt.Sprintf("%.0f goroutines more than %v ago (%.0f, usually %.0f), with no more requests in flight", grown, shortTime(d.now.Interval), rt.Goroutines, max0(d.was.Goroutines)),
 		Proof:   []Proof{{"go_goroutine_count", rt.Goroutines, 1.5 * max0(d.was.Goroutines), fmt.Sprintf("goroutines; of %.0f created in the interval %.0f stayed", max0(rt.Created)*d.seconds, grown)}}})
 }
 
@@ -276,7 +276,7 @@ func (d *diagnosis) descriptors(found map[Cause]bool) {
 		if !found[DescriptorLeak] && !found[ConnectionLeak] {
 			d.add(Finding{Cause: DescriptorLeak, Level: level, Confidence: 0.7,
 				Summary: fmt.Sprintf("%.0f of %.0f file descriptors are open", rt.Descriptors, rt.DescriptorMax),
-				Proof:   []Proof{{"process_unix_file_descriptor_count", rt.Descriptors, 0.85 * rt.DescriptorMax, "open, of " + num(rt.DescriptorMax)}}})
+				Proof:   []Proof{{"process_unix_file_descriptor_count", rt.Descriptors, 0.85 * rt.DescriptorMax, fmt.Sprintf("%.0f open, of %.0f", rt.Descriptors, rt.DescriptorMax)}}})
 		}
 		return
 	}
@@ -284,8 +284,8 @@ func (d *diagnosis) descriptors(found map[Cause]bool) {
 		return
 	}
 	f := Finding{Cause: DescriptorLeak, Level: Ticket, Confidence: 0.6,
-		Summary: fmt.Sprintf("%.0f file descriptors more than %v ago (%.0f, usually %.0f), with no more requests in flight", grown, d.now.Interval, rt.Descriptors, max0(d.was.Descriptors)),
-		Proof:   []Proof{{"process_unix_file_descriptor_count", rt.Descriptors, 1.5 * max0(d.was.Descriptors), "open"}}}
+		Summary: fmt.Sprintf("%.0f file descriptors more than %v ago (%.0f, usually %.0f), with no more requests in flight", grown, shortTime(d.now.Interval), rt.Descriptors, max0(d.was.Descriptors)),
+		Proof:   []Proof{{"process_unix_file_descriptor_count", rt.Descriptors, 1.5 * max0(d.was.Descriptors), fmt.Sprintf("%.0f open, of %s", rt.Descriptors, num(rt.DescriptorMax))}}}
 	if rt.DescriptorMax > 0 {
 		if left := (rt.DescriptorMax - rt.Descriptors) / (grown / d.seconds); left < 365*24*3600 {
 			f.After = time.Duration(left * float64(time.Second))
@@ -311,7 +311,7 @@ func (d *diagnosis) losses() {
 		}
 		delete(bySignal, l.Signal)
 		d.add(Finding{Cause: TelemetryLoss, Subject: l.Signal, Level: Ticket, Confidence: 0.95,
-			Summary: fmt.Sprintf("%.0f items of %s were lost in %v: what you see is not all", n, l.Signal, d.now.Interval),
-			Proof:   []Proof{{"observe_dropped_total", n, failures, "mostly " + l.Reason}}})
+			Summary: fmt.Sprintf("%.0f items of %s were lost in %v: what you see is not all", n, l.Signal, shortTime(d.now.Interval)),
+			Proof:   []Proof{{"observe_dropped_total", n, failures, fmt.Sprintf("%.0f lost, by reason %s among others", n, l.Reason)}}})
 	}
 }

@@ -86,7 +86,7 @@ func (d *diagnosis) pools() {
 		if p.Max > 0 && max0(p.Unclosed) >= 0.5*p.Max {
 			d.explain(part, part, Finding{Cause: ConnectionLeak, Subject: p.Name, Confidence: 0.9,
 				Summary: fmt.Sprintf("%s of %s connections of pool %s are held by rows or transactions that were left alone", num(p.Unclosed), maximum(p.Max), p.Name),
-				Proof:   append(proof, Proof{"observe_db_unclosed", p.Unclosed, 0.5 * p.Max, "rows and transactions left alone for a minute"})})
+				Proof:   append(proof, Proof{"observe_db_unclosed", p.Unclosed, 0.5 * p.Max, num(p.Unclosed) + " rows and transactions were left alone for a minute"})})
 			continue
 		}
 		d.explain(part, part, Finding{Cause: PoolExhausted, Subject: p.Name, Confidence: 0.9,
@@ -195,7 +195,7 @@ func (d *diagnosis) themselves() {
 			}
 			f := Finding{Cause: cause, Subject: subject, Confidence: confidence,
 				Summary: fmt.Sprintf("%s goroutines of requests at a time %s in %s", num(w), k.does, top.Function),
-				Proof:   []Proof{{"goroutine samples", w, math.NaN(), fmt.Sprintf("of %s that were seen waiting for nothing that is measured; %s", num(all), at(top))}}}
+				Proof:   []Proof{{"goroutine samples", w, math.NaN(), fmt.Sprintf("%s of %s that were seen waiting for nothing that is measured; %s", num(w), num(all), at(top))}}}
 			d.explain(rest*w/all, rest*w/all, f)
 		}
 		return
@@ -203,10 +203,10 @@ func (d *diagnosis) themselves() {
 	if notInGo >= 0.4*rest {
 		f := Finding{Cause: BlockingSyscalls, Confidence: 0.75,
 			Summary: fmt.Sprintf("%s goroutines at a time are in system calls or C", num(notInGo)),
-			Proof:   []Proof{{"observe_goroutines", notInGo, 0.4 * rest, "goroutines outside Go, beyond the usual"}}}
+			Proof:   []Proof{{"observe_goroutines", notInGo, 0.4 * rest, num(notInGo) + " goroutines are outside Go, beyond the usual"}}}
 		if pressure >= 0.1 {
 			f.Cause = DiskStall
-			f.Proof = append(f.Proof, Proof{"observe_pressure_waiting_seconds_total", pressure, 0.1, "share of the time that somebody waited for a disk, beyond the usual"})
+			f.Proof = append(f.Proof, Proof{"observe_pressure_waiting_seconds_total", pressure, 0.1, fmt.Sprintf("somebody waits for a disk for %s of the time, beyond the usual", pct(pressure))})
 		}
 		d.explain(rest, rest, f)
 		return
@@ -214,7 +214,7 @@ func (d *diagnosis) themselves() {
 	if pressure >= 0.2 {
 		d.explain(rest, rest, Finding{Cause: DiskStall, Confidence: 0.6,
 			Summary: fmt.Sprintf("somebody waits for a disk for %s of the time", pct(pressure)),
-			Proof:   []Proof{{"observe_pressure_waiting_seconds_total", pressure, 0.2, "share of the time that somebody waited for a disk, beyond the usual"}}})
+			Proof:   []Proof{{"observe_pressure_waiting_seconds_total", pressure, 0.2, fmt.Sprintf("somebody waits for a disk for %s of the time, beyond the usual", pct(pressure))}}})
 		return
 	}
 	d.slowRoutes(rest)
