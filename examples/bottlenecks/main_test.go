@@ -148,6 +148,44 @@ func TestProgramsAreIllWhenTheyAreToldTo(t *testing.T) {
 	}
 }
 
+// The doctor's page has what the score reads: here of a queue that stands still,
+// which any interval shows, however busy the machine is.
+func TestReportIsRead(t *testing.T) {
+	p, err := lookup("queue-stalled")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := newWorld(1, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	begin, _, err := w.open(options{interval: time.Second, rate: 40}, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r *report
+	read := func() *report {
+		var err error
+		if r, err = w.child.report(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	w.await(t, "a first report", func() bool { return read().Interval > 0 })
+	if err := begin(); err != nil {
+		t.Fatal(err)
+	}
+	at := -1
+	w.await(t, "a finding", func() bool {
+		at = slices.IndexFunc(read().Findings, p.causeIs)
+		return at >= 0
+	})
+	if f := r.Findings[at]; !p.subjectIs(f) || f.Level == "" || f.Summary == "" || r.Time.IsZero() {
+		t.Errorf("the report is not read whole: %+v", r)
+	}
+}
+
 func (w *world) happened(t *testing.T) int64 {
 	t.Helper()
 	n, err := w.child.did()
