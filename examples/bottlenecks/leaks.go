@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ var leakPrograms = []program{
 		seen:      "go_goroutines climbs; a goroutine dump has thousands in feed.subscribe",
 		causes:    []string{"goroutine-leak"},
 		subjects:  []string{"subscribe", "feed"},
-		intervals: 18,
+		intervals: 25,
 		config:    lookOften,
 		service: func(s *service, f *fault) {
 			feed := &feed{}
@@ -33,14 +34,16 @@ var leakPrograms = []program{
 	},
 	{
 		name:      "heap-leak",
-		what:      "A map keeps what each request brings and forgets nothing.",
+		what:      "A list keeps what each request brings and forgets nothing; GOMEMLIMIT is minutes away.",
 		seen:      "the live heap climbs after each collection; a heap profile is all history.remember",
 		causes:    []string{"heap-leak"},
 		subjects:  []string{"remember", "history"},
-		intervals: 18,
+		intervals: 25,
 		config:    lookOften,
 		service: func(s *service, f *fault) {
 			h := &history{}
+			limit := debug.SetMemoryLimit(600 << 20)
+			f.close = func() { debug.SetMemoryLimit(limit) }
 			s.on("/light", func(http.ResponseWriter, *http.Request) error {
 				if f.sick() {
 					h.remember(64 << 10)
@@ -55,7 +58,7 @@ var leakPrograms = []program{
 		what:      "A route opens a file with each request and does not close it.",
 		seen:      "lsof lists the same file more often each second",
 		causes:    []string{"descriptor-leak"},
-		intervals: 18,
+		intervals: 25,
 		config:    lookOften,
 		service: func(s *service, f *fault) {
 			name := filepath.Join(s.Dir, "template")
@@ -86,7 +89,7 @@ var leakPrograms = []program{
 	},
 	{
 		name:    "memory-near-limit",
-		what:    "Memory outside of Go's heap takes the container to 95 % of its limit.",
+		what:    "Memory outside of Go's heap takes the container to 96 % of its limit.",
 		seen:    "memory.current is just below memory.max; the next burst ends in an OOM kill",
 		causes:  []string{"memory-near-limit"},
 		limited: true,
@@ -112,7 +115,7 @@ var leakPrograms = []program{
 				}
 				used, err := w.cgroup.memory()
 				w.note(err)
-				w.note(w.cgroup.limitMemory((used + 300<<20) * 100 / 95))
+				w.note(w.cgroup.limitMemory(used * 100 / 96)) // the service is told first: it is in use already
 			}, nil
 		},
 	},
