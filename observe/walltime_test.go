@@ -48,7 +48,7 @@ func TestBundleSaysWhyItHasNoAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range b.Files {
-		if f.Name == "doctor.txt" && f.Missing != "no trace.out: the flight recorder was not armed" {
+		if f.Name == "doctor.txt" && f.Missing != "no trace.out: the flight recorder is not armed" {
 			t.Errorf("%q", f.Missing)
 		}
 	}

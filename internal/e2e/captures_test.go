@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -100,6 +101,98 @@ func TestRareSlowRequestIsCaptured(t *testing.T) {
 			}
 			return nil
 		})
+	}, server.Full)
+}
+
+// What making a bundle does to the requests beside it, apart from the seconds of
+// the CPU profile: it is reported, not judged, because other work on the machine
+// does more. Bundles are made one after the other, with as much time between.
+func TestBundleUnderLoad(t *testing.T) {
+	lanes(t, func(t *testing.T, _ server.Lane) {
+		s := startSubject(t, nil, "-late-slow", "-1s", "-late-factor", "-1", "-captures", t.TempDir(), "-armed", "1", "-cpu-profile", "-1s")
+		type sample struct {
+			at   time.Time
+			took time.Duration
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var mu sync.Mutex
+		var all []sample
+		var wg sync.WaitGroup
+		const clients = 4
+		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
+		for range clients {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					began := time.Now()
+					resp, err := client.Get(s.url + "/leaf")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_, _ = io.Copy(io.Discard, resp.Body)
+					_ = resp.Body.Close()
+					mu.Lock()
+					all = append(all, sample{began, time.Since(began)})
+					mu.Unlock()
+				}
+			})
+		}
+		time.Sleep(3 * time.Second) // the recorder's window fills
+		type span struct{ from, to time.Time }
+		var making, between []span
+		for range 4 {
+			from := time.Now()
+			resp, err := http.Post(s.admin+"/debug/captures?format=json", "", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b struct {
+				Seconds float64
+				CPU     float64 `json:"cpu_seconds"`
+				Bytes   int64
+				Files   []struct {
+					Name, Missing string
+					Bytes         int64
+					Seconds       float64
+				}
+			}
+			err = json.NewDecoder(resp.Body).Decode(&b)
+			_ = resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusCreated || len(b.Files) == 0 {
+				t.Fatalf("%s: %v", resp.Status, err)
+			}
+			for _, f := range b.Files {
+				if f.Missing != "" && f.Name == "trace.out" {
+					t.Errorf("without %s: %s", f.Name, f.Missing)
+				}
+			}
+			to := time.Now()
+			making = append(making, span{from, to})
+			time.Sleep(to.Sub(from))
+			between = append(between, span{to, time.Now()})
+			t.Logf("made in %.2f s with %.2f s of CPU, %d bytes: %+v", b.Seconds, b.CPU, b.Bytes, b.Files)
+		}
+		stop()
+		wg.Wait()
+		client.CloseIdleConnections()
+		quantile := func(in []span, q float64) (time.Duration, int) {
+			var took []time.Duration
+			for _, one := range all {
+				if slices.ContainsFunc(in, func(s span) bool { return !one.at.Before(s.from) && one.at.Before(s.to) }) {
+					took = append(took, one.took)
+				}
+			}
+			slices.Sort(took)
+			if len(took) == 0 {
+				t.Fatal("no requests")
+			}
+			return took[int(q*float64(len(took)))], len(took)
+		}
+		for _, q := range []float64{0.5, 0.99} {
+			with, n := quantile(making, q)
+			without, m := quantile(between, q)
+			t.Logf("p%g: %v of %d requests while bundles were made, %v of %d between: %+.1f %%", 100*q, with, n, without, m, 100*(float64(with)/float64(without)-1))
+		}
 	}, server.Full)
 }
 

@@ -471,7 +471,7 @@ func TestRecorderBesideATrace(t *testing.T) {
 func TestRecorderIsArmedForATenthOfTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// The runtime's own goroutines do not live in a bubble.
-		r := recorder{start: func() (flight, error) { return fakeFlight{}, nil }}
+		r := recorder{share: armedShare, start: func() (flight, error) { return fakeFlight{}, nil }}
 		defer r.stop()
 		armed, began := time.Duration(0), time.Now()
 		for time.Since(began) < 100*time.Hour {
@@ -525,10 +525,10 @@ func (fakeFlight) Stop()                            {}
 
 func TestConfigErrorsNameTheirFields(t *testing.T) {
 	_, err := Open(Config{
-		MaxBundles: -1, MaxBytes: -1, MaxAge: -1, CPUProfile: time.Hour, CoolDown: -1, PerDay: -1, PerKind: -1,
+		MaxBundles: -1, MaxBytes: -1, MaxAge: -1, CPUProfile: time.Hour, CoolDown: -1, PerDay: -1, PerKind: -1, ArmedShare: 2,
 		Parts: []Part{{Name: "../x", Write: text("")}, {Name: "nil.txt", Write: nil}, {Name: manifestName, Write: text("")}},
 	})
-	for _, field := range []string{"Dir", "MaxBundles", "MaxBytes", "MaxAge", "CPUProfile", "CoolDown", "PerDay", "PerKind", `Parts: 0: "../x"`, "Parts: nil.txt", `Parts: 2: "manifest.json"`} {
+	for _, field := range []string{"Dir", "MaxBundles", "MaxBytes", "MaxAge", "CPUProfile", "CoolDown", "PerDay", "PerKind", "ArmedShare", `Parts: 0: "../x"`, "Parts: nil.txt", `Parts: 2: "manifest.json"`} {
 		if err == nil || !strings.Contains(err.Error(), "Config."+field) {
 			t.Errorf("%s is not named: %v", field, err)
 		}
@@ -1025,5 +1025,43 @@ func TestLastWordsAfterTheDirectoryWasDeleted(t *testing.T) {
 	s := open(t, Config{Dir: dir})
 	if !slices.ContainsFunc(list(t, s), func(b Bundle) bool { return b.Kind == "crash" }) {
 		t.Errorf("no crash among %d bundles", len(list(t, s)))
+	}
+}
+
+func TestRecorderAlwaysOrNever(t *testing.T) {
+	for share, want := range map[float64]string{1: "", -1: "the flight recorder is never armed: Config.ArmedShare is negative", 0: "the flight recorder is not armed"} {
+		s := open(t, Config{ArmedShare: share})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { s.Run(ctx); close(done) }()
+		if share == 1 {
+			for until := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+				if _, end, armed := s.Armed(); armed && end.IsZero() {
+					break
+				} else if time.Now().After(until) {
+					t.Fatal("not armed")
+				}
+			}
+			if err := s.Arm("again", time.Millisecond); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := s.Arm("early", time.Minute); share < 0 && err == nil {
+			t.Error("armed though it never is to be")
+		}
+		if share == 0 {
+			s.Disarm()
+		}
+		for range 2 { // it stays so
+			b, err := s.Capture(t.Context(), Reason{})
+			if err != nil || b.Files[0].Name != "trace.out" || b.Files[0].Missing != want {
+				t.Errorf("ArmedShare %v: %v, %+v", share, err, b.Files[0])
+			}
+		}
+		cancel()
+		<-done
+		if _, _, armed := s.Armed(); armed {
+			t.Error("armed after Run")
+		}
 	}
 }

@@ -34,7 +34,7 @@ func Example() {
 	cancel()
 	<-done
 	// Output:
-	// trace.out is missing: the flight recorder was not armed
+	// trace.out is missing: the flight recorder is not armed
 	// goroutine.pprof
 	// orders.txt
 	// heap.pprof

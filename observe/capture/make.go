@@ -36,8 +36,10 @@ func (s *Store) make(ctx context.Context, a asked) (Bundle, error) {
 			d.file("trace.out", s.recorder.snapshot)
 		case a.wish && !starved && s.c.CPUProfile > 0 && s.recorder.arm("a capture", s.c.CPUProfile+time.Minute) == nil:
 			_, until, during = s.Armed()
+		case s.c.ArmedShare < 0:
+			d.missing("trace.out", errNever.Error())
 		default:
-			d.missing("trace.out", "the flight recorder was not armed")
+			d.missing("trace.out", errNotArmed.Error())
 		}
 		if !starved {
 			d.profile("goroutine")

@@ -20,11 +20,15 @@ const (
 	recorderAge = 10 * time.Second
 )
 
-var errNotArmed = errors.New("the flight recorder is not armed")
+var (
+	errNotArmed = errors.New("the flight recorder is not armed")
+	errNever    = errors.New("the flight recorder is never armed: Config.ArmedShare is negative")
+)
 
 // recorder is the one owner of the process' flight recorder.
 type recorder struct {
 	start func() (flight, error)
+	share float64 // of the time; negative: never
 
 	mu      sync.Mutex
 	f       flight // nil: not armed
@@ -55,8 +59,8 @@ func startFlight(bytes uint64) func() (flight, error) {
 
 // Arm starts the flight recorder for d, or lets it run for d from now on if it
 // does already, because of why; the window of the next bundle then holds it. It
-// runs for at most a tenth of the time in the long run, and for less than d
-// when that is used up; a negative d is for good and not bound by that. Arm returns an error when
+// runs for at most Config.ArmedShare of the time in the long run, and for less
+// than d when that is used up; a negative d is for good and not bound by that. Arm returns an error when
 // the recorder cannot run, because another part of the program has one.
 func (s *Store) Arm(why string, d time.Duration) error {
 	if s == nil {
@@ -93,14 +97,19 @@ func (s *Store) Armed() (why string, until time.Time, armed bool) {
 func (r *recorder) arm(why string, d time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stopped {
+	switch {
+	case r.stopped:
 		return errNotArmed
+	case r.share < 0:
+		return errNever
+	case r.share >= 1:
+		d = -1
 	}
 	now := time.Now()
 	r.account(now)
 	if d >= 0 {
 		if d = min(d, r.credit); d < time.Second {
-			return errors.New("capture: the flight recorder has run for a tenth of the time already")
+			return fmt.Errorf("capture: the flight recorder has run for %.0f %% of the time already", 100*r.share)
 		}
 	}
 	if r.f == nil {
@@ -131,7 +140,7 @@ func (r *recorder) account(now time.Time) {
 	} else if passed := now.Sub(r.counted); r.f != nil && !r.forever {
 		r.credit = max(0, r.credit-passed)
 	} else {
-		r.credit = min(maxCredit, r.credit+time.Duration(armedShare*float64(passed)))
+		r.credit = min(maxCredit, r.credit+time.Duration(r.share*float64(passed)))
 	}
 	r.counted = now
 }

@@ -68,7 +68,7 @@ func Open(c Config) (*Store, error) {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
 	s := &Store{c: c, asked: make(chan asked, 1), busy: make(chan struct{}, 1)}
-	s.recorder.start = startFlight(c.RecorderBytes)
+	s.recorder.start, s.recorder.share = startFlight(c.RecorderBytes), c.ArmedShare
 	if err := s.tidy(); err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
@@ -91,6 +91,11 @@ func (s *Store) Run(ctx context.Context) {
 	}
 	defer s.crash.end()
 	defer s.recorder.stop()
+	if s.c.ArmedShare >= 1 {
+		if err := s.recorder.arm("Config.ArmedShare", -1); err != nil && s.c.Report != nil {
+			s.c.Report(Bundle{}, err)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():

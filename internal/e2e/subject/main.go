@@ -31,6 +31,8 @@ func main() {
 	factor := flag.Float64("late-factor", 0, "Config.Tracing.Late.Factor")
 	slow := flag.Duration("late-slow", 0, "Config.Tracing.Late.Slow")
 	captures := flag.String("captures", observe.Off, "Config.Captures.Dir")
+	armed := flag.Float64("armed", 0, "Config.Captures.ArmedShare")
+	cpuProfile := flag.Duration("cpu-profile", 0, "Config.Captures.CPUProfile")
 	drain := flag.Duration("drain", 0, "Config.DrainDelay")
 	queueHeader := flag.String("queue-header", "", "Config.QueueHeader")
 	flag.Parse()
@@ -40,7 +42,7 @@ func main() {
 	config := observe.Config{Service: *service, AdminAddr: *admin, DrainDelay: *drain, QueueHeader: *queueHeader}
 	config.Tracing.Late.Factor = *factor
 	config.Tracing.Late.Slow = *slow
-	config.Captures.Dir = *captures
+	config.Captures.Dir, config.Captures.ArmedShare, config.Captures.CPUProfile = *captures, *armed, *cpuProfile
 	config.Triggers = observe.Triggers{SchedDelay: -1, CPUShare: -1, Goroutines: -1} // the machine's load is not the matter
 	if err := run(context.Background(), config, *addr, *leaf); err != nil {
 		fmt.Fprintln(os.Stderr, err)
