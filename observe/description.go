@@ -486,7 +486,7 @@ var (
 	}
 	capturesFailed = Description{
 		Name: "observe_captures_failed_total", Kind: runtimemetrics.Counter, Unit: "{capture}",
-		Help: "Bundles of evidence that could not be written or uploaded.",
+		Help: "Bundles of evidence that could not be written or uploaded, or were found torn at the start.",
 	}
 	dropped = Description{
 		Name: "observe_dropped_total", Kind: runtimemetrics.Counter, Unit: "{item}",

@@ -94,20 +94,23 @@ func Account(ctx context.Context, recording io.Reader, q Question) (report Repor
 		}
 		report = a.report()
 	}()
-	limited := &io.LimitedReader{R: recording, N: maxRecording}
+	pace := &pace{share: q.Share, since: time.Now()}
+	limited := &io.LimitedReader{R: &pacedReader{recording, ctx, pace}, N: maxRecording}
 	r, err := trace.NewReader(limited)
+	if ctx.Err() != nil { // the parser drops what the reader returned
+		return report, a.givenUp(ctx)
+	}
 	if err != nil {
 		return report, fmt.Errorf("timeline: no recording: %w", err)
 	}
-	pace := pace{share: q.Share, since: time.Now()}
 	for {
 		if a.events&0xff == 0 {
-			if err := pace.keep(ctx); err != nil {
-				return report, fmt.Errorf("timeline: given up after %d events: %w", a.events, err)
-			}
+			_ = pace.keep(ctx)
 		}
 		e, err := r.ReadEvent()
 		switch {
+		case ctx.Err() != nil:
+			return report, a.givenUp(ctx)
 		case err == io.EOF:
 			if limited.N <= 0 {
 				return report, fmt.Errorf("timeline: only the first %d MiB were read", maxRecording>>20)
@@ -123,13 +126,33 @@ func Account(ctx context.Context, recording io.Reader, q Question) (report Repor
 	}
 }
 
-// pace lets a share of the time be used for work, in pieces of milliseconds.
+func (a *accountant) givenUp(ctx context.Context) error {
+	return fmt.Errorf("timeline: given up after %d events: %w", a.events, ctx.Err())
+}
+
+// pace lets a share of the time be used for work, in pieces that are no longer
+// than the requests of a fast service.
 type pace struct {
 	share float64
 	since time.Time
 }
 
-const workPiece = 2 * time.Millisecond
+const workPiece = 200 * time.Microsecond
+
+// pacedReader keeps the pace also while the parser reads a whole generation
+// before its first event.
+type pacedReader struct {
+	r    io.Reader
+	ctx  context.Context
+	pace *pace
+}
+
+func (p *pacedReader) Read(b []byte) (int, error) {
+	if err := p.pace.keep(p.ctx); err != nil {
+		return 0, err
+	}
+	return p.r.Read(b)
+}
 
 func (p *pace) keep(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

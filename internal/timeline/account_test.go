@@ -219,8 +219,8 @@ func TestPaceKeepsItsShare(t *testing.T) {
 		began, worked := time.Now(), time.Duration(0)
 		p := pace{share: 0.2, since: began}
 		for range 1000 {
-			time.Sleep(300 * time.Microsecond) // work
-			worked += 300 * time.Microsecond
+			time.Sleep(30 * time.Microsecond) // work
+			worked += 30 * time.Microsecond
 			if err := p.keep(t.Context()); err != nil {
 				t.Fatal(err)
 			}
