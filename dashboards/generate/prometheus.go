@@ -45,14 +45,16 @@ func alertRule(c plan.Config, a plan.Alert) []pair {
 	if c.Team != "" {
 		labels["team"] = c.Team
 	}
-	return append(rule,
-		pair{"labels", sorted(labels)},
-		pair{"annotations", []pair{
-			{"summary", a.Summary},
-			{"description", a.Description},
-			{"runbook_url", strings.TrimSuffix(c.Runbooks, "/") + "/" + a.Name + ".md"},
-			{"dashboard_url", dashboardURL(c, a)},
-		}})
+	notes := []pair{
+		{"summary", a.Summary},
+		{"description", a.Description},
+		{"runbook_url", strings.TrimSuffix(c.Runbooks, "/") + "/" + a.Name + ".md"},
+		{"dashboard_url", dashboardURL(c, a)},
+	}
+	if says := a.DoctorAnnotation(); says != "" {
+		notes = append(notes, pair{"doctor", says})
+	}
+	return append(rule, pair{"labels", sorted(labels)}, pair{"annotations", notes})
 }
 
 // dashboardURL opens the page with the alert's own job, instance and route.

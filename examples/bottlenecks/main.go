@@ -173,11 +173,16 @@ func show(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "%s: %s\nthe doctor is to say: %s\na person sees: %s\n", p.name, p.what, p.expected(), p.seen)
+	told := false
 	c, err := runCourse(ctx, o, watcher{
 		phase: func(c *course, phase int) {
 			fmt.Fprintf(out, "\n== %s  %s, GOMAXPROCS %d\n", phaseNames[phase], time.Now().Format(time.TimeOnly), runtime.GOMAXPROCS(0))
 		},
 		reading: func(c *course, w *world, r *reading) {
+			if !told {
+				fmt.Fprintf(out, "\nadmin %s/\n", w.child.admin)
+				told = true
+			}
 			s := w.load.take()
 			c.clients[c.phaseAt(time.Now())].join(s)
 			fmt.Fprintf(out, "\n-- %s  the clients see: %d requests, %s\n", time.Now().Format(time.TimeOnly), s.count, s.harm())

@@ -33,6 +33,17 @@ func (c Config) Diagnosis() Dashboard {
 						{Expr: s.quantile(0.99, serverRequests), Legend: "p99"},
 						{Expr: s.quantile(0.5, serverRequests), Legend: "p50"}}},
 			}},
+			{Title: "What the doctor finds", Panels: []Panel{
+				{Title: "Findings", Kind: Timeline, Unit: "short", Width: 12, Height: 8, Warn: 1, Page: 1,
+					Description: "Each cause that an instance finds, with what it blames; red while it does. GET /debug/doctor on the admin address has the proof and the next command.",
+					Queries:     []Query{{Expr: most(s.now(findingActive), "job", "cause", "subject"), Legend: "{{job}} {{cause}} {{subject}}"}}},
+				{Title: "What they cost", Kind: Series, Unit: "percentunit", Width: 6, Height: 8,
+					Description: "Share of the users' time, worst instance. What costs most is to be mended first.",
+					Queries:     []Query{{Expr: most(s.now(findingShare), "cause", "subject"), Legend: "{{cause}} {{subject}}"}}},
+				{Title: "Where the time of requests goes", Kind: Series, Unit: "short", Width: 6, Height: 8, Stack: true,
+					Description: "Goroutine-seconds a second of the requests that ended: running, ready to run, collecting, at locks, for a connection, in each dependency, and the rest.",
+					Queries:     []Query{{Expr: sum(s.rate(routeTime), "part"), Legend: "{{part}}"}}},
+			}},
 			{Title: "The suspects", Panels: []Panel{
 				suspect("1. Waiting for a processor", "short", "Goroutines, on average. Then: CPU of GOMAXPROCS near 100 % is load, throttled periods are the limit, neither is a neighbour on the host.", 0, 0, RuntimeUID,
 					Query{Expr: rate(schedTotal), Legend: "goroutines"}, Query{Expr: rate(throttledSeconds), Legend: "CPUs taken by the quota"}, Query{Expr: rate(runDelay), Legend: "threads waiting for the kernel"}),

@@ -127,6 +127,10 @@ const (
 	networkIO        = "process_network_io_bytes_total"
 	uptime           = "process_uptime_seconds"
 
+	findingActive = "observe_finding_active"
+	findingShare  = "observe_finding_share"
+	routeTime     = "observe_route_time_seconds_total"
+
 	leakSuspects     = "observe_leak_suspects"
 	leakedGoroutines = "observe_leaked_goroutines"
 	leakUnknowns     = "observe_leak_unknowns"

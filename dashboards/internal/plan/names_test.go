@@ -11,11 +11,7 @@ import (
 
 // onNoPanel are the metrics of observe.All() that no page shows, each with the
 // reason.
-var onNoPanel = map[string]string{
-	"observe_finding_active":           "/debug/doctor says what it means",
-	"observe_finding_share":            "/debug/doctor says what it means",
-	"observe_route_time_seconds_total": "/debug/doctor shows it",
-}
+var onNoPanel = map[string]string{}
 
 // targetLabels come from the scrape's configuration, le from the histogram.
 var targetLabels = []string{"cluster", "namespace", "job", "instance", "le", "__name__"}
@@ -180,6 +176,7 @@ func TestEveryNameInEveryQueryExists(t *testing.T) {
 			b.check(t, d.UID+" variable "+v.Name, expr)
 		}
 	}
+	b.check(t, "annotation doctor", topFinding+`{job="shop"}`)
 	for _, g := range c.Groups() {
 		for _, r := range g.Records {
 			b.check(t, r.Name, r.Expr)

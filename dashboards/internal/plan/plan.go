@@ -102,7 +102,7 @@ const (
 type Alert struct {
 	Name        string
 	Severity    Severity
-	Category    string // what is affected: slo, errors, latency, saturation, availability, dependency, leak, traffic, telemetry, change
+	Category    string // what is affected: slo, errors, latency, saturation, availability, dependency, leak, traffic, telemetry, change, diagnosis
 	Expr        string
 	For         string // how long before it fires
 	Keep        string // how long it goes on after the condition ended

@@ -56,6 +56,7 @@ func (c Config) recording() Group {
 		{Name: instanceCPU, Expr: s.cpuShare(perInstance...)},
 		{Name: instanceThrottle, Expr: s.throttleShare(perInstance...)},
 		{Name: instanceMemory, Expr: s.memoryShare(perInstance...)},
+		{Name: topFinding, Expr: s.topFinding()},
 	}}
 	for _, k := range callKinds {
 		labels := map[string]string{"kind": string(k)}
@@ -87,6 +88,7 @@ func (c Config) Groups() []Group {
 		{Name: "loadline-runtime", Alerts: c.runtimeAlerts()},
 		{Name: "loadline-leaks", Alerts: c.leakAlerts()},
 		{Name: "loadline-dependencies", Alerts: c.dependencyAlerts()},
+		{Name: "loadline-doctor", Alerts: c.doctorAlerts()},
 		{Name: "loadline-jobs", Alerts: c.jobAlerts()},
 		{Name: "loadline-availability", Alerts: c.availabilityAlerts()},
 		{Name: "loadline-telemetry", Alerts: c.telemetryAlerts()},

@@ -108,7 +108,7 @@ func together(parts ...[]Input) []Input {
 // least in which it must fire and one in which it must not, chosen where the
 // condition is nearly met.
 func Scenarios() []Scenario {
-	return together2(healthyScenarios(), sloScenarios(), httpScenarios(), runtimeScenarios(), leakScenarios(), dependencyScenarios(), jobScenarios(), availabilityScenarios(), telemetryScenarios(), dayScenarios(), nativeScenarios())
+	return together2(healthyScenarios(), sloScenarios(), httpScenarios(), runtimeScenarios(), leakScenarios(), doctorScenarios(), dependencyScenarios(), jobScenarios(), availabilityScenarios(), telemetryScenarios(), dayScenarios(), nativeScenarios())
 }
 
 func together2(parts ...[]Scenario) []Scenario {
