@@ -22,7 +22,7 @@ var cpuPrograms = []program{
 		seen:   "top shows every core busy with this process; all routes are slow alike; a CPU profile is spread over all of them",
 		causes: []string{"cpu-saturated"},
 		service: func(s *service, f *fault) {
-			each := time.Duration(float64(s.Cores) * 0.95 / usualRate * float64(time.Second))
+			each := time.Duration(s.free * 0.95 / usualRate * float64(time.Second))
 			s.on("", func(http.ResponseWriter, *http.Request) error {
 				if f.sick() {
 					burn(each)
@@ -38,7 +38,7 @@ var cpuPrograms = []program{
 		causes:   []string{"cpu-burner"},
 		subjects: []string{"/search", "searchIndex"},
 		service: func(s *service, f *fault) {
-			each := time.Duration(float64(s.Cores) * 0.75 / (usualRate / 10) * float64(time.Second))
+			each := time.Duration(s.free * 0.75 / (usualRate / 10) * float64(time.Second))
 			s.on("/search", func(http.ResponseWriter, *http.Request) error {
 				if f.sick() {
 					searchIndex(each)

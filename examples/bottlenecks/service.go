@@ -42,6 +42,7 @@ const wiringVariable = "BOTTLENECKS_SERVICE"
 // cache. Programs put hooks into it.
 type service struct {
 	wiring
+	free   float64 // cores that are free for it
 	tel    *observe.Telemetry
 	db     *sql.DB
 	client *http.Client
@@ -68,6 +69,9 @@ func serve(text string, stdin io.Reader, stdout io.Writer) (err error) {
 		if err := os.WriteFile(file, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
 			return err
 		}
+	}
+	if s.free = 1; !s.Small {
+		s.free = available(s.Cores)
 	}
 	var ps []*program
 	config := observe.Config{

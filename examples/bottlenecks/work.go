@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -41,6 +42,19 @@ var turns = func() int {
 }()
 
 const turnsVariable = "BOTTLENECKS_TURNS"
+
+// available is how many of the cores a busy process gets here at present: the
+// rest is taken by whatever else runs on the machine.
+func available(cores int) float64 {
+	const each = 60 * time.Millisecond
+	began := time.Now()
+	var busy sync.WaitGroup
+	for range cores {
+		busy.Go(func() { burn(each) })
+	}
+	busy.Wait()
+	return min(float64(cores), float64(cores)*float64(each)/float64(time.Since(began)))
+}
 
 // burn uses so much CPU time, however long that takes.
 func burn(d time.Duration) {
