@@ -1,15 +1,280 @@
 package observe
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"math"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/google/pprof/profile"
+
 	"github.com/loadline-go/loadline/observe/doctor"
+)
+
+const (
+	// A mean of ten samples tells one goroutine in ten from none, and a second is
+	// long enough for what takes a tenth of it to be seen.
+	stackSamples = 10
+	// Beyond these numbers of goroutines there are fewer samples, and none: a
+	// sample takes some microseconds of each.
+	manyStacks    = 10_000
+	tooManyStacks = 200_000
+	// A second of a busy core is a hundred samples of it.
+	cpuSitesFor = 2 * time.Second
+	// One contention in ten, while sites are looked for.
+	denseMutexes = 10
+	// maxSites bounds the sites of a kind; the rest is less than what is told.
+	maxSites = 20
 )
 
 // sites finds the places in the program that a diagnosis asks for.
 type sites struct{ t *Telemetry }
 
+// take takes the profiles that are wanted, within a time, and returns what they
+// show, the heaviest sites of each kind first.
 func (s *sites) take(ctx context.Context, wants []doctor.SiteKind, within time.Duration) []doctor.Site {
-	return nil
+	within = min(within, cpuSitesFor)
+	var found siteSums
+	cpu := make(chan *profile.Profile, 1)
+	cpuWanted := slices.Contains(wants, doctor.OnCPU) && s.t.profiler.every > 0
+	if cpuWanted {
+		go func() { cpu <- s.cpu(ctx, within) }()
+	}
+	allocs := slices.Contains(wants, doctor.Allocates)
+	var before map[string]weighed
+	if allocs {
+		before = s.allocated()
+	}
+	began := time.Now()
+	if slices.ContainsFunc(wants, func(k doctor.SiteKind) bool { return k != doctor.OnCPU && k != doctor.Allocates }) {
+		s.stacks(ctx, min(within, time.Second), &found)
+	}
+	if allocs {
+		select {
+		case <-time.After(within - time.Since(began)):
+		case <-ctx.Done():
+		}
+		if took := time.Since(began).Seconds(); took > 0 {
+			for name, now := range s.allocated() {
+				if grown := now.weight - before[name].weight; grown > 0 {
+					found.add(doctor.Allocates, now.frame, "", grown/took, "")
+				}
+			}
+		}
+	}
+	if cpuWanted {
+		if p := <-cpu; p != nil {
+			cpuSites(p, &found)
+		}
+	}
+	return found.heaviest()
+}
+
+// cpu returns a CPU profile, of this moment or, while somebody else profiles,
+// the last one of ours if that is not old. It is nil when there is none.
+func (s *sites) cpu(ctx context.Context, d time.Duration) *profile.Profile {
+	p := s.t.profiler
+	turn, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	var data []byte
+	if len(p.turn) == 0 { // or somebody has his turn, and a profile of ours will come of it
+		if taken, err := p.take(ctx, d); err == nil {
+			data = taken.bytes
+		}
+	} else {
+		<-turn.Done()
+	}
+	if data == nil {
+		p.mu.Lock()
+		if time.Since(p.last.Time) < time.Minute {
+			data = p.last.data
+		}
+		p.mu.Unlock()
+	}
+	var read *profile.Profile
+	cost := 2 * threadCost(func() { read, _ = profile.ParseData(data) })
+	p.costs.add("cpu", cost)
+	return read
+}
+
+// stacks samples what goroutines wait for.
+func (s *sites) stacks(ctx context.Context, within time.Duration, found *siteSums) {
+	n := stackSamples
+	switch all := runtime.NumGoroutine(); {
+	case all > tooManyStacks:
+		return
+	case all > manyStacks:
+		n = 3
+	}
+	before := s.unlocked()
+	if s.t.profiler.every > 0 && runtime.SetMutexProfileFraction(-1) == mutexFraction { // for a second, as much as a guess needs
+		runtime.SetMutexProfileFraction(denseMutexes)
+		defer runtime.SetMutexProfileFraction(mutexFraction)
+	}
+	var samples []*profile.Profile
+	tick := time.NewTicker(within / time.Duration(n))
+	defer tick.Stop()
+	for range n {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		var read *profile.Profile
+		cost := threadCost(func() {
+			var b bytes.Buffer
+			if pprof.Lookup("goroutine").WriteTo(&b, 0) == nil {
+				read, _ = profile.ParseData(b.Bytes())
+			}
+		})
+		pause := s.t.profiler.costs.add("goroutine", cost)
+		if read == nil {
+			continue
+		}
+		samples = append(samples, read)
+		if pause > within { // it costs more than it may
+			break
+		}
+	}
+	unlockers, holder := s.holders(before)
+	sums := siteSums{}
+	for _, sample := range samples {
+		stackSites(sample, unlockers, &sums)
+	}
+	for key, one := range sums.all {
+		detail := one.detail
+		if key.kind == doctor.Lock && holder != "" {
+			detail = "held by " + holder
+		}
+		found.add(key.kind, one.frame, key.route, one.weight/float64(len(samples)), detail)
+	}
+}
+
+// weighed is a weight at a frame.
+type weighed struct {
+	frame  frame
+	weight float64
+}
+
+// allocated returns the bytes that were allocated so far, by the program's own
+// functions, as far as the memory profile knows them: up to the last but one
+// collection.
+func (s *sites) allocated() map[string]weighed {
+	sums := map[string]weighed{}
+	cost := threadCost(func() {
+		var b bytes.Buffer
+		if pprof.Lookup("allocs").WriteTo(&b, 0) != nil {
+			return
+		}
+		read, err := profile.ParseData(b.Bytes())
+		if err != nil {
+			return
+		}
+		value := valueOf(read, "alloc_space")
+		for _, sample := range read.Sample {
+			frames := framesOf(sample)
+			if at := ownFrame(frames); at >= 0 && value >= 0 {
+				one := sums[frames[at].name()]
+				sums[frames[at].name()] = weighed{frames[at], one.weight + float64(sample.Value[value])}
+			}
+		}
+	})
+	s.t.profiler.costs.add("heap", cost)
+	return sums
+}
+
+// unlocked returns how much contention each function made by what it unlocked.
+func (s *sites) unlocked() map[string]weighed {
+	sums := map[string]weighed{}
+	var b bytes.Buffer
+	if s.t.profiler.every < 0 || pprof.Lookup("mutex").WriteTo(&b, 0) != nil {
+		return sums
+	}
+	read, err := profile.ParseData(b.Bytes())
+	if err != nil {
+		return sums
+	}
+	value := valueOf(read, "delay")
+	for _, sample := range read.Sample {
+		frames := framesOf(sample)
+		if at := ownFrame(frames); at >= 0 && value >= 0 {
+			one := sums[frames[at].name()]
+			sums[frames[at].name()] = weighed{frames[at], one.weight + float64(sample.Value[value])}
+		}
+	}
+	return sums
+}
+
+// holders returns the functions that unlocked what others had waited for since
+// before, and the one that most of the waiting was for, "" when none stands out.
+func (s *sites) holders(before map[string]weighed) (all map[string]frame, most string) {
+	all = map[string]frame{}
+	sum, largest := 0.0, 0.0
+	for name, now := range s.unlocked() {
+		grown := now.weight - before[name].weight
+		if grown <= 0 {
+			continue
+		}
+		all[name] = now.frame
+		sum += grown
+		if grown > largest {
+			largest, most = grown, now.frame.String()
+		}
+	}
+	if largest < sum/2 {
+		most = ""
+	}
+	return all, most
+}
+
+func valueOf(p *profile.Profile, kind string) int {
+	return slices.IndexFunc(p.SampleType, func(t *profile.ValueType) bool { return t.Type == kind })
+}
+
+// siteSums are sites on their way.
+type siteSums struct{ all map[siteKey]*siteSum }
+
+type siteKey struct {
+	kind     doctor.SiteKind
+	function string
+	route    string
+}
+
+type siteSum struct {
+	frame  frame
+	weight float64
+	detail string
+}
+
+func (s *siteSums) add(kind doctor.SiteKind, at frame, route string, weight float64, detail string) {
+	if s.all == nil {
+		s.all = map[siteKey]*siteSum{}
+	}
+	key := siteKey{kind, at.name(), route}
+	one := s.all[key]
+	if one == nil {
+		one = &siteSum{frame: at}
+		s.all[key] = one
+	}
+	one.weight += weight
+	one.detail = cmp.Or(one.detail, detail)
+}
+
+// heaviest returns the heaviest sites of each kind.
+func (s *siteSums) heaviest() (out []doctor.Site) {
+	for key, one := range s.all {
+		if one.weight > 0 && !math.IsInf(one.weight, 0) {
+			out = append(out, doctor.Site{Kind: key.kind, Function: clip(one.frame.String(), 200), Route: key.route, Weight: one.weight, Detail: clip(one.detail, 200)})
+		}
+	}
+	slices.SortFunc(out, func(a, b doctor.Site) int {
+		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), cmp.Compare(b.Weight, a.Weight), strings.Compare(a.Function+a.Route, b.Function+b.Route))
+	})
+	n := map[doctor.SiteKind]int{}
+	return slices.DeleteFunc(out, func(s doctor.Site) bool { n[s.Kind]++; return n[s.Kind] > maxSites })
 }

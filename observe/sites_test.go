@@ -1,0 +1,366 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/loadline-go/loadline/observe/doctor"
+)
+
+// The functions that the goroutines of TestSites wait in: each is the program's own.
+
+type ledger struct{ mu sync.Mutex }
+
+//go:noinline
+func (l *ledger) post(hold <-chan struct{}) {
+	l.mu.Lock()
+	<-hold // for a connection, in life
+	l.mu.Unlock()
+}
+
+//go:noinline
+func lockAlone(mu *sync.Mutex) { mu.Lock(); defer mu.Unlock() }
+
+//go:noinline
+func readLocked(mu *sync.RWMutex) { mu.RLock(); defer mu.RUnlock() }
+
+//go:noinline
+func receive(c <-chan struct{}) { <-c }
+
+//go:noinline
+func chooseOne(c <-chan struct{}) {
+	select {
+	case <-c:
+	case <-time.After(time.Hour):
+	}
+}
+
+//go:noinline
+func waitForAll(wg *sync.WaitGroup) { wg.Wait() }
+
+//go:noinline
+func napUntil(c <-chan struct{}) {
+	for {
+		select {
+		case <-c:
+			return
+		default:
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}
+
+//go:noinline
+func dialAlone(c net.Conn) { c.Read(make([]byte, 1)) }
+
+//go:noinline
+func sayMuch(w http.ResponseWriter) {
+	for {
+		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+			return
+		}
+	}
+}
+
+//go:noinline
+func readSlowly(r *http.Request) { io.Copy(io.Discard, r.Body) }
+
+//go:noinline
+func askOther(tel *Telemetry, url string, r *http.Request) {
+	out, _ := http.NewRequestWithContext(r.Context(), "GET", url, nil)
+	if resp, err := tel.Transport(nil).RoundTrip(out); err == nil {
+		resp.Body.Close()
+	}
+}
+
+//go:noinline
+func askUnseen(url string, r *http.Request) {
+	out, _ := http.NewRequestWithContext(r.Context(), "GET", url, nil)
+	if resp, err := new(http.Transport).RoundTrip(out); err == nil {
+		resp.Body.Close()
+	}
+}
+
+//go:noinline
+func logLine(l *slog.Logger) { l.Info("served") }
+
+// stopped is a writer that takes nothing until its channel is closed.
+type stopped chan struct{}
+
+func (s stopped) Write(p []byte) (int, error) { <-s; return len(p), nil }
+
+// sampledUntil samples stacks until a site of the kind and function is there.
+func sampledUntil(t *testing.T, tel *Telemetry, kind doctor.SiteKind, function string) doctor.Site {
+	t.Helper()
+	var all []doctor.Site
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		all = tel.sites.take(t.Context(), []doctor.SiteKind{doctor.Lock}, 100*time.Millisecond)
+		if i := slices.IndexFunc(all, func(s doctor.Site) bool { return s.Kind == kind && strings.Contains(s.Function, function) }); i >= 0 {
+			return all[i]
+		}
+	}
+	t.Errorf("no %s in %s among %+v", kind, function, all)
+	return doctor.Site{}
+}
+
+func TestSitesSayWhatRequestsWaitFor(t *testing.T) {
+	for _, c := range []struct {
+		kind     doctor.SiteKind
+		function string
+		// handler returns what serves the request until free is closed.
+		handler func(t *testing.T, tel *Telemetry, free chan struct{}) http.HandlerFunc
+	}{
+		{doctor.Lock, "observe.lockAlone (sites_test.go:", func(t *testing.T, _ *Telemetry, free chan struct{}) http.HandlerFunc {
+			mu := &sync.Mutex{}
+			mu.Lock()
+			go func() { <-free; mu.Unlock() }()
+			return func(http.ResponseWriter, *http.Request) { lockAlone(mu) }
+		}},
+		{doctor.Lock, "observe.readLocked (", func(t *testing.T, _ *Telemetry, free chan struct{}) http.HandlerFunc {
+			mu := &sync.RWMutex{}
+			mu.Lock()
+			go func() { <-free; mu.Unlock() }()
+			return func(http.ResponseWriter, *http.Request) { readLocked(mu) }
+		}},
+		{doctor.LockIO, "observe.(*ledger).post (", func(t *testing.T, _ *Telemetry, free chan struct{}) http.HandlerFunc {
+			l := &ledger{}
+			return func(http.ResponseWriter, *http.Request) { l.post(free) }
+		}},
+		{doctor.LogLock, "slog.", func(t *testing.T, _ *Telemetry, free chan struct{}) http.HandlerFunc {
+			l := slog.New(slog.NewTextHandler(stopped(free), nil))
+			return func(http.ResponseWriter, *http.Request) { logLine(l) }
+		}},
+		{doctor.Channel, "observe.receive (", func(t *testing.T, _ *Telemetry, free chan struct{}) http.HandlerFunc {
+			return func(http.ResponseWriter, *http.Request) { receive(free) }
+		}},
+		{doctor.Channel, "observe.chooseOne (", func(t *testing.T, _ *Telemetry, free chan struct{}) http.HandlerFunc {
+			return func(http.ResponseWriter, *http.Request) { chooseOne(free) }
+		}},
+		{doctor.Channel, "observe.waitForAll (", func(t *testing.T, _ *Telemetry, free chan struct{}) http.HandlerFunc {
+			wg := &sync.WaitGroup{}
+			wg.Go(func() { <-free })
+			return func(http.ResponseWriter, *http.Request) { waitForAll(wg) }
+		}},
+		{doctor.Sleep, "observe.napUntil (", func(t *testing.T, _ *Telemetry, free chan struct{}) http.HandlerFunc {
+			return func(http.ResponseWriter, *http.Request) { napUntil(free) }
+		}},
+		{doctor.Network, "observe.dialAlone (", func(t *testing.T, _ *Telemetry, free chan struct{}) http.HandlerFunc {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { <-free; l.Close() }()
+			return func(http.ResponseWriter, *http.Request) {
+				if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
+					go func() { <-free; c.Close() }()
+					dialAlone(c)
+				}
+			}
+		}},
+		{doctor.Network, "observe.askUnseen (", func(t *testing.T, _ *Telemetry, free chan struct{}) http.HandlerFunc {
+			slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-free }))
+			t.Cleanup(slow.Close)
+			return func(_ http.ResponseWriter, r *http.Request) { askUnseen(slow.URL, r) }
+		}},
+		{doctor.Call, "observe.askOther (", func(t *testing.T, tel *Telemetry, free chan struct{}) http.HandlerFunc {
+			slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-free }))
+			t.Cleanup(slow.Close)
+			return func(_ http.ResponseWriter, r *http.Request) { askOther(tel, slow.URL, r) }
+		}},
+		{doctor.Call, "observe.receive (", func(t *testing.T, tel *Telemetry, free chan struct{}) http.HandlerFunc {
+			return func(_ http.ResponseWriter, r *http.Request) {
+				tel.Call(r.Context(), "mail", "send", func(context.Context) error { receive(free); return nil })
+			}
+		}},
+		{doctor.PoolWait, "observe.TestSitesSayWhatRequestsWaitFor", func(t *testing.T, tel *Telemetry, free chan struct{}) http.HandlerFunc {
+			db := tel.OpenDB(lazy{}, "orders")
+			t.Cleanup(func() { db.Close() })
+			db.SetMaxOpenConns(1)
+			held, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { <-free; held.Close() }()
+			return func(_ http.ResponseWriter, r *http.Request) { db.ExecContext(r.Context(), "UPDATE orders SET n = 1") }
+		}},
+		{doctor.Client, "observe.sayMuch (", func(t *testing.T, _ *Telemetry, _ chan struct{}) http.HandlerFunc {
+			return func(w http.ResponseWriter, _ *http.Request) { sayMuch(w) }
+		}},
+		{doctor.Client, "observe.readSlowly (", func(t *testing.T, _ *Telemetry, _ chan struct{}) http.HandlerFunc {
+			return func(_ http.ResponseWriter, r *http.Request) { readSlowly(r) }
+		}},
+	} {
+		t.Run(string(c.kind)+" "+c.function, func(t *testing.T) {
+			tel := start(t, Config{})
+			free := make(chan struct{})
+			server := httptest.NewServer(tel.Handler(c.handler(t, tel, free)))
+			var conns []net.Conn
+			for range 3 {
+				conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				// A body that never comes, and nobody who reads the answer.
+				fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+				conns = append(conns, conn)
+			}
+			site := sampledUntil(t, tel, c.kind, c.function)
+			if site.Weight <= 0 || site.Weight > 3 {
+				t.Errorf("%+v", site)
+			}
+			close(free)
+			for _, conn := range conns {
+				conn.Close()
+			}
+			server.Close()
+		})
+	}
+}
+
+func TestSitesAreOfRequestsAndJobsAlone(t *testing.T) {
+	tel := start(t, Config{})
+	free := make(chan struct{})
+	defer close(free)
+	go receive(free) // nobody's
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tel.Run(context.Background(), Job{Name: "report"}, func(context.Context) error { chooseOne(free); return nil })
+	}()
+	sampledUntil(t, tel, doctor.Channel, "chooseOne")
+	for _, s := range tel.sites.take(t.Context(), []doctor.SiteKind{doctor.Lock}, 100*time.Millisecond) {
+		if strings.Contains(s.Function, "observe.receive ") {
+			t.Errorf("%+v is told of nobody's goroutine", s)
+		}
+	}
+}
+
+func TestDiskAndSystemCallsAreToldApart(t *testing.T) {
+	frames := func(names ...string) (all []frame) {
+		for _, n := range names {
+			all = append(all, frame{function: n, file: "x.go", line: 1})
+		}
+		return append(all, frame{"main.handle", "main.go", 7}, frame{module + "observe.(*handler).ServeHTTP", "handler.go", 1})
+	}
+	for _, c := range []struct {
+		frames []frame
+		want   doctor.SiteKind
+	}{
+		{frames("syscall.fsync", "syscall.Fsync", "internal/poll.(*FD).Fsync", "os.(*File).Sync"), doctor.Disk},
+		{frames("syscall.Syscall", "syscall.write", "syscall.Write", "internal/poll.(*FD).Write", "os.(*File).write", "os.(*File).Write", "bufio.(*Writer).Flush"), doctor.Disk},
+		{frames("syscall.Syscall", "syscall.read", "syscall.Read", "internal/poll.(*FD).Read", "os.(*File).Read"), doctor.Syscall},
+		{frames("runtime.cgocall", "main._Cfunc_sleep"), doctor.Syscall},
+		{frames("runtime.gopark", "runtime.netpollblock", "internal/poll.runtime_pollWait", "internal/poll.(*FD).Read", "os.(*File).Read"), doctor.Syscall},
+		{frames("runtime.gopark", "runtime.selectgo", "golang.org/x/sync/semaphore.(*Weighted).Acquire"), doctor.Channel},
+		{frames("runtime.gopark", "runtime.selectgo", "database/sql.(*DB).conn", "database/sql.(*DB).query"), doctor.PoolWait},
+		{frames("runtime.gopark", "runtime.netpollblock", "internal/poll.runtime_pollWait", "net.(*conn).Read", "github.com/jackc/pgx/v5.(*Conn).Query", module+"observe.(*conn).QueryContext", "database/sql.ctxDriverQuery"), doctor.Call},
+		{frames("runtime.gopark", "internal/sync.runtime_SemacquireMutex", "internal/sync.(*Mutex).lockSlow", "sync.(*Mutex).Lock", "log.(*Logger).output"), doctor.LogLock},
+		{frames("runtime.gopark", "internal/sync.runtime_SemacquireMutex", "internal/sync.(*Mutex).lockSlow", "sync.(*Mutex).Lock", "go.uber.org/zap/zapcore.(*lockedWriteSyncer).Write"), doctor.LogLock},
+	} {
+		if kind, at, ok := waitOfStack(c.frames); !ok || kind != c.want || c.frames[at].function != "main.handle" && !strings.HasPrefix(c.frames[at].function, "main.") {
+			t.Errorf("%s: %q in frame %d (%t), want %q", c.frames[0].function, kind, at, ok, c.want)
+		}
+	}
+	for _, running := range [][]frame{nil, frames("runtime.asyncPreempt"), frames("strings.Index"), frames("runtime.gcAssistAlloc", "runtime.mallocgc")} {
+		if kind, _, ok := waitOfStack(running); ok {
+			t.Errorf("%v waits for %s", running, kind)
+		}
+	}
+}
+
+//go:noinline
+func compute(until time.Time) (n int) {
+	for time.Now().Before(until) {
+		for i := range 10_000 {
+			n += i * n
+		}
+	}
+	return n
+}
+
+var garbage [][]byte
+
+//go:noinline
+func allocate(until time.Time) {
+	for time.Now().Before(until) {
+		garbage = append(garbage[:min(len(garbage), 10)], make([]byte, 1<<20))
+		runtime.Gosched()
+	}
+}
+
+func TestSitesSayWhoComputesAndAllocates(t *testing.T) {
+	tel := start(t, Config{ProfileEvery: time.Hour})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /burn/{id}", func(http.ResponseWriter, *http.Request) { compute(time.Now().Add(100 * time.Millisecond)) })
+	h := tel.Handler(mux)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/burn/1", nil))
+			}
+		}
+	})
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				allocate(time.Now().Add(10 * time.Millisecond))
+				runtime.GC() // which tells the memory profile
+			}
+		}
+	})
+	var all []doctor.Site
+	found := func(kind doctor.SiteKind, function, route string) bool {
+		return slices.ContainsFunc(all, func(s doctor.Site) bool {
+			return s.Kind == kind && strings.HasPrefix(s.Function, function) && s.Route == route && s.Weight > 0
+		})
+	}
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		all = tel.sites.take(t.Context(), []doctor.SiteKind{doctor.OnCPU, doctor.Allocates}, 500*time.Millisecond)
+		if found(doctor.OnCPU, "observe.compute (sites_test.go:", "/burn/{id}") && found(doctor.Allocates, "observe.allocate (", "") {
+			break
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if !found(doctor.OnCPU, "observe.compute (sites_test.go:", "/burn/{id}") || !found(doctor.Allocates, "observe.allocate (", "") {
+		t.Errorf("%+v", all)
+	}
+}
+
+func TestNoProfilesMeansNoCPUSites(t *testing.T) {
+	tel := start(t, Config{ProfileEvery: -1})
+	if all := tel.sites.take(t.Context(), []doctor.SiteKind{doctor.OnCPU}, time.Second); len(all) != 0 {
+		t.Errorf("%+v", all)
+	}
+}
+
+func TestSitesAreBounded(t *testing.T) {
+	var s siteSums
+	for i := range 1000 {
+		s.add(doctor.Lock, frame{function: fmt.Sprint("main.f", i)}, "", float64(i), "")
+		s.add(doctor.Channel, frame{function: "main." + strings.Repeat("x", 1000)}, "", 1, "")
+	}
+	all := s.heaviest()
+	if len(all) != maxSites+1 || all[1].Function != "main.f999" || len(all[0].Function) > 210 || all[0].Weight != 1000 {
+		t.Errorf("%d sites, %+v", len(all), all[:2])
+	}
+}
