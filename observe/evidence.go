@@ -344,7 +344,8 @@ func (e *evidence) runtime(d *runtimemetrics.Delta) doctor.Runtime {
 	r := doctor.Runtime{
 		Processors: orNot(d.Now.Processors), CPUs: cpus, CPULimit: orNot(d.Now.Container.CPULimit), CPU: cpu,
 		SchedWait: orNot(d.SchedWait), SchedMean: quantile(d.Sched.Known(), time.Duration(mean*1e9)), SchedP99: quantile(d.Sched.Known(), d.SchedP99),
-		WakeupP50: quantile(d.Wakeup.Known() && d.Wakeup.Count() > 0, d.WakeupP50), WakeupP99: quantile(d.Wakeup.Known() && d.Wakeup.Count() > 0, d.WakeupP99),
+		WakeupMean: meanOf(&d.Wakeup),
+		WakeupP50:  quantile(d.Wakeup.Known() && d.Wakeup.Count() > 0, d.WakeupP50), WakeupP99: quantile(d.Wakeup.Known() && d.Wakeup.Count() > 0, d.WakeupP99),
 		MutexWait: orNot(d.MutexWait),
 		GCShare:   orNot(d.GCShare - d.GCIdleShare), GCAssist: orNot(d.GCAssist), GCPerSecond: orNot(d.GCPerSecond), ForcedGC: orNot(d.ForcedGCPerSecond),
 		PauseShare: orNot(d.PauseShare), GCLimited: d.GCLimited, HeapHeldDown: d.HeapHeldDown, AllocatedBytes: orNot(d.AllocatedPerSecond),
@@ -685,4 +686,12 @@ func resize[T any](old []T, n int) []T {
 		return wide
 	}
 	return old[:n]
+}
+
+// meanOf is the mean of what was recorded, in seconds, NaN where nothing was.
+func meanOf(d *runtimemetrics.Distribution) float64 {
+	if n := d.Count(); d.Known() && n > 0 {
+		return d.Sum().Seconds() / float64(n)
+	}
+	return math.NaN()
 }

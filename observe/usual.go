@@ -204,7 +204,7 @@ func (m mixer) runtime(a, b *doctor.Runtime) {
 		v  float64
 	}{
 		{&a.Processors, b.Processors}, {&a.CPUs, b.CPUs}, {&a.CPULimit, b.CPULimit}, {&a.CPU, b.CPU},
-		{&a.SchedWait, b.SchedWait}, {&a.SchedMean, b.SchedMean}, {&a.SchedP99, b.SchedP99}, {&a.WakeupP50, b.WakeupP50}, {&a.WakeupP99, b.WakeupP99},
+		{&a.SchedWait, b.SchedWait}, {&a.SchedMean, b.SchedMean}, {&a.SchedP99, b.SchedP99}, {&a.WakeupMean, b.WakeupMean}, {&a.WakeupP50, b.WakeupP50}, {&a.WakeupP99, b.WakeupP99},
 		{&a.MutexWait, b.MutexWait}, {&a.GCShare, b.GCShare}, {&a.GCAssist, b.GCAssist}, {&a.GCPerSecond, b.GCPerSecond}, {&a.ForcedGC, b.ForcedGC},
 		{&a.PauseShare, b.PauseShare}, {&a.AllocatedBytes, b.AllocatedBytes}, {&a.Throttled, b.Throttled}, {&a.ThrottledShare, b.ThrottledShare},
 		{&a.RunDelay, b.RunDelay}, {&a.HostBusy, b.HostBusy}, {&a.HostOwn, b.HostOwn}, {&a.Steal, b.Steal}, {&a.CPUPressure, b.CPUPressure},

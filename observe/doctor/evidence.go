@@ -49,9 +49,12 @@ type Runtime struct {
 	SchedWait float64 // goroutine-seconds per second ready and not running
 	SchedMean float64 // seconds, the mean of those waits that the runtime recorded
 	SchedP99  float64 // seconds
-	WakeupP50 float64 // seconds a sleeper wakes late
-	WakeupP99 float64
-	MutexWait float64 // goroutine-seconds per second
+	// How late a sleeper wakes, in seconds. The mean is what each wait adds to the mean
+	// of what waits; the kernel's own stalls are in it, which no scheduler's figure shows.
+	WakeupMean float64
+	WakeupP50  float64
+	WakeupP99  float64
+	MutexWait  float64 // goroutine-seconds per second
 
 	GCShare        float64 // of the processors, without what it did on idle ones
 	GCAssist       float64 // goroutine-seconds per second

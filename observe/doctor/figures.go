@@ -57,6 +57,7 @@ type figures struct {
 	usualLoad       float64 // what the same requests would take in their usual time
 	harm            float64 // goroutine-seconds per second beyond the usual
 	stuck           float64 // of that, in requests that do not end
+	stalled         float64 // of that, of routes of which a few requests stood still with the process
 	self            float64 // of that, in the routes themselves
 	slowRequests    float64 // of routes that are slow by any measure; only where that is asked
 	page            bool    // it is worth waking somebody
@@ -105,7 +106,7 @@ func (f *figures) anyway() *figures {
 }
 
 func (f *figures) reckon() {
-	f.delay = max(max0(over(f.rt.SchedMean, f.was.SchedMean)), max0(over(f.rt.WakeupP50, f.was.WakeupP50)))
+	f.delay = max(max0(over(f.rt.SchedMean, f.was.SchedMean)), max0(over(f.rt.WakeupMean, f.was.WakeupMean)), max0(over(f.rt.WakeupP50, f.was.WakeupP50)))
 	f.compareRoutes()
 	f.findStuck()
 	f.findReady()
@@ -179,6 +180,10 @@ func (f *figures) compare(c *routeFigures, n float64) {
 			return
 		}
 		c.harm = c.rate * (c.mean - c.before)
+		if f.stood(c) {
+			f.stalled += c.harm
+			return
+		}
 		f.page = f.page || c.mean >= pageBy*c.before && c.mean-c.before >= pageMin
 	case f.chronic: // it is all to be explained
 		c.harm = c.rate * c.mean
@@ -193,6 +198,10 @@ func (f *figures) compare(c *routeFigures, n float64) {
 	waited, sum := f.waitedMore(c, n), 0.0
 	for _, p := range c.Parts {
 		pf := f.comparePart(c, &p, n)
+		if pf.slower > 0 && f.callsStood(p.Name) {
+			f.stalled += min(pf.slower, waited)
+			pf.slower = 0
+		}
 		sum += max(pf.slower+pf.more, 0)
 		c.parts = append(c.parts, pf)
 	}
@@ -203,6 +212,36 @@ func (f *figures) compare(c *routeFigures, n float64) {
 		}
 	}
 	c.self = max(c.harm-waited, 0)
+}
+
+// stood reports whether a route is slower only because the process stood still now and
+// then: most of its requests are as fast as ever, and the slow ones took no longer than
+// a sleeper that does nothing overslept.
+func (f *figures) stood(c *routeFigures) bool {
+	return f.overslept(c.P50, c.P99, c.was.P50, c.was.P99)
+}
+
+func (f *figures) overslept(p50, p99, wasP50, wasP99 float64) bool {
+	return p50 > 0 && wasP50 > 0 && p50 < slowerBy*wasP50 && f.rt.WakeupP99 >= pageMin && p99 <= max0(wasP99)+1.5*f.rt.WakeupP99
+}
+
+// callsStood is stood of a dependency's calls.
+func (f *figures) callsStood(name string) bool {
+	if !(f.rt.WakeupP99 >= pageMin) || f.past == 0 {
+		return false
+	}
+	for i := range f.now.Dependencies {
+		dep := &f.now.Dependencies[i]
+		if dep.Name != name {
+			continue
+		}
+		for k := range f.usual.Dependencies {
+			if was := &f.usual.Dependencies[k]; was.Name == name {
+				return f.overslept(dep.P50, dep.P99, was.P50, was.P99)
+			}
+		}
+	}
+	return false
 }
 
 // slow reports whether the requests are slow by any measure.
@@ -303,10 +342,13 @@ func (f *figures) findReady() {
 	ready, each := 0.0, 2*f.delay*wakes/max(began, 1e-9)
 	for i := range f.routes {
 		r := &f.routes[i]
+		if r.parts == nil && r.self == 0 {
+			continue // it stood still
+		}
 		ready += min(r.harm, r.rate*each+2*f.delay*slices*share(r.self, f.self))
 	}
 	ready += min(f.stuck, 2*f.delay*wakes)
-	f.ready = max0(min(ready, waits, (wakes+slices)*f.delay))
+	f.ready = max0(min(ready, waits, (wakes+slices)*f.delay)) + f.stalled
 }
 
 // slow reports whether requests are slower to a degree that anybody feels.
@@ -391,7 +433,7 @@ func over(v, usual float64) float64 {
 // known makes NaN of what cannot be.
 func known(r Runtime) Runtime {
 	for _, p := range []*float64{
-		&r.Processors, &r.CPUs, &r.CPULimit, &r.CPU, &r.SchedWait, &r.SchedMean, &r.SchedP99, &r.WakeupP50, &r.WakeupP99, &r.MutexWait,
+		&r.Processors, &r.CPUs, &r.CPULimit, &r.CPU, &r.SchedWait, &r.SchedMean, &r.SchedP99, &r.WakeupMean, &r.WakeupP50, &r.WakeupP99, &r.MutexWait,
 		&r.GCShare, &r.GCAssist, &r.GCPerSecond, &r.ForcedGC, &r.PauseShare, &r.AllocatedBytes, &r.Throttled, &r.ThrottledShare, &r.RunDelay,
 		&r.HostBusy, &r.HostOwn, &r.Steal, &r.CPUPressure, &r.IOPressure, &r.MemoryFree, &r.HeapLive, &r.HeapBefore, &r.HeapRoom,
 		&r.Goroutines, &r.GoroutinesBefore, &r.Created, &r.NotInGo, &r.Threads, &r.Descriptors, &r.DescriptorsBefore, &r.DescriptorMax,

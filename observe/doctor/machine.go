@@ -70,6 +70,12 @@ func (d *diagnosis) machine() {
 			Proof:   []Proof{{"go_processor_limit", rt.Processors, rt.Processors + idle, fmt.Sprintf("%s of %s processors may run Go code", num(rt.Processors), num(rt.Processors+idle))}, d.readyProof()}})
 		return
 	}
+	if was.Processors-rt.Processors >= 0.9 && used >= 0.8 { // whatever else the host does
+		d.explain(d.ready, d.owned(d.ready), Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
+			Summary: fmt.Sprintf("GOMAXPROCS went from %.0f to %.0f, and all of it is busy", was.Processors, rt.Processors),
+			Proof:   []Proof{{"go_processor_limit", rt.Processors, was.Processors, fmt.Sprintf("%.0f processors may run Go code (usually %.0f); %s are in use", rt.Processors, was.Processors, num(max0(rt.CPU)))}, d.readyProof()}})
+		return
+	}
 	others := max0(rt.HostBusy-rt.HostOwn) + max0(rt.Steal)
 	more := over(others, max0(was.HostBusy-was.HostOwn)+max0(was.Steal))
 	ownMore := over(rt.HostOwn, was.HostOwn)
@@ -200,6 +206,11 @@ func (d *diagnosis) processors() {
 func (d *diagnosis) weather() {
 	if others := max0(d.rt.HostBusy - d.rt.HostOwn); d.rt.HostBusy >= busyHost && others >= 0.5*d.rt.HostBusy && d.worthy(min(d.ready, d.left)) {
 		before := len(d.findings)
+		for i := range d.findings {
+			if d.findings[i].Cause == NoisyNeighbour {
+				return
+			}
+		}
 		d.explain(d.ready, d.owned(d.ready), Finding{Cause: NoisyNeighbour, Confidence: 0.5,
 			Summary: fmt.Sprintf("others use %s of the host's processors, as they usually do, and this process needs more than is left", pct(others)),
 			Proof:   []Proof{{"system_cpu_time_seconds_total", others, 0.5, fmt.Sprintf("others use %s of the host's processors, this process %s", pct(others), pct(max0(d.rt.HostOwn)))}, d.readyProof()}})

@@ -219,6 +219,13 @@ func (d *diagnosis) memory(found map[Cause]bool) {
 			Summary: fmt.Sprintf("the live heap grew by %.1f MiB in %v and fills the memory in %s", grown/(1<<20), shortTime(d.now.Interval), about(rt.MemoryAfter)), Proof: proof})
 		return
 	}
+	if !found[HeapLeak] && grows && !ends && !low && !d.young && d.past > 0 && rt.HeapLive >= 1.5*max0(d.was.HeapLive) && !d.slow() {
+		// Nothing fails soon, and it may be a cache that fills.
+		_, top := d.sites(Allocates)
+		d.add(Finding{Cause: HeapLeak, Subject: top.Function, Level: Info, Confidence: 0.5,
+			Summary: fmt.Sprintf("the live heap grew by %.1f MiB in %s to %.0f MiB (usually %.0f)", grown/(1<<20), shortTime(d.now.Interval), rt.HeapLive/(1<<20), max0(d.was.HeapLive)/(1<<20)),
+			Proof:   proof[1:]})
+	}
 	if low || ends && rt.MemoryFree < 0.25 {
 		d.add(Finding{Cause: MemoryNearLimit, Level: level, Confidence: 0.9, After: rt.MemoryAfter,
 			Summary: fmt.Sprintf("%s of the memory limit (%s) is free", pct(max0(rt.MemoryFree)), limitName(rt.MemoryBy)), Proof: proof})
