@@ -268,7 +268,7 @@ func (d *diagnosis) callsSlow(dep, was *Dependency, slower float64) bool {
 		return d.explain(slower, 0, Finding{Cause: SlowRoute, Subject: worst, Confidence: 0.7,
 			Summary: fmt.Sprintf("calls of %s are slow for %s alone; the other routes that use it are as fast as ever", dep.Name, worst), Proof: proof})
 	}
-	return d.explain(slower, 0, Finding{Cause: DependencySlow, Subject: dep.Name, Confidence: 0.9,
+	return d.explain(slower, 0, Finding{Cause: DependencySlow, Subject: dep.Name, Confidence: 0.9, slower: max0(mean - usual),
 		Summary: fmt.Sprintf("%s takes %s to answer (usually %s)", dep.Name, dur(mean), dur(usual)), Proof: proof})
 }
 
@@ -341,7 +341,7 @@ func (d *diagnosis) databaseSlow(name string, part float64, proof []Proof, sympt
 		symptoms = []string{symptom}
 	}
 	if worst.Query != nil && known > 1 && worst.more >= 0.8*total && slow <= (known+1)/2 {
-		return d.explain(part, 0, Finding{Cause: SlowQuery, Subject: worst.Summary, Confidence: 0.85, Symptoms: symptoms,
+		return d.explain(part, 0, Finding{Cause: SlowQuery, Subject: worst.Summary, Confidence: 0.85, Symptoms: symptoms, slower: worst.mean - worst.usual,
 			Summary: fmt.Sprintf("%s takes %s (usually %s) on %s; the other statements are as fast as ever", worst.Summary, dur(worst.mean), dur(worst.usual), name),
 			Proof:   append([]Proof{{"db_client_operation_duration_seconds", worst.mean, worst.usual, fmt.Sprintf("mean of %.0f executions; %d of %d other statements are slower", worst.Calls, slow-1, known-1)}}, proof...)})
 	}
@@ -354,7 +354,7 @@ func (d *diagnosis) databaseSlow(name string, part float64, proof []Proof, sympt
 	if was := d.usualDependency(name); was != nil {
 		usual = share1(was.Seconds, was.Calls)
 	}
-	return d.explain(part, 0, Finding{Cause: DatabaseSlow, Subject: name, Confidence: 0.9, Symptoms: symptoms,
+	return d.explain(part, 0, Finding{Cause: DatabaseSlow, Subject: name, Confidence: 0.9, Symptoms: symptoms, slower: max0(mean - usual),
 		Summary: fmt.Sprintf("operations of %s take %s (usually %s)", name, dur(mean), dur(usual)),
 		Proof:   append([]Proof{{"db_client_operation_duration_seconds", mean, usual, fmt.Sprintf("mean of all operations; %d of %d statements are slower", slow, known)}}, proof...)})
 }

@@ -109,6 +109,9 @@ func (d *diagnosis) explain(part, own float64, f Finding) bool {
 	part = min(part, d.left)
 	f.Share = share(part, d.load)
 	f.Level = d.level(part)
+	if f.Level == Page && f.slower > 0 && f.slower < d.rt.WakeupP99 && over(d.rt.RunDelay, d.was.RunDelay) >= 0.5 {
+		f.Level = Ticket // the kernel stalls this process for longer: nobody can tell the two apart
+	}
 	f.Proof = append([]Proof{d.slower(part)}, f.Proof...)
 	d.left -= part
 	d.own = max(d.own-min(own, part), 0)

@@ -55,7 +55,8 @@ type Finding struct {
 	Symptoms   []string      // what it explains
 	After      time.Duration // until something fails; 0: not known, or it has
 
-	chronic bool // it is as it has always been
+	chronic bool    // it is as it has always been
+	slower  float64 // seconds a call takes longer than usual, where that is the proof; else 0
 }
 
 // Proof is one figure that a finding rests on.

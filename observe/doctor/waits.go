@@ -256,7 +256,7 @@ func (d *diagnosis) slowRoutes(rest float64) {
 		if r.was != nil {
 			usual = dur(r.before)
 		}
-		d.explain(part, part, Finding{Cause: SlowRoute, Subject: r.Route.Route, Confidence: 0.7,
+		d.explain(part, part, Finding{Cause: SlowRoute, Subject: r.Route.Route, Confidence: 0.7, slower: r.self / r.rate,
 			Summary: fmt.Sprintf("requests of %s take %s (usually: %s), and no processor, lock, pool or known dependency explains it", r.Route.Route, dur(r.mean), usual),
 			Proof:   []Proof{{"http_server_request_duration_seconds", r.mean, r.before, fmt.Sprintf("mean of %.0f requests; %s of it in the route itself", r.Requests, dur(r.self/r.rate))}}})
 	}
