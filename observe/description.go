@@ -476,7 +476,7 @@ var (
 	}
 	profilerCPU = Description{
 		Name: "observe_profiler_cpu_seconds_total", Kind: runtimemetrics.Counter, Unit: "s",
-		Help:   "CPU time that the service's own profiling took, by profile: measured, but for the samples of the CPU (10 us each) and the writing of their profile (as long as its reading).",
+		Help:   "CPU time that the service's own profiling took, by profile: measured, but for the samples of the CPU (10 us each) and the writing of their profile (five times its reading).",
 		Labels: []string{"profile"},
 	}
 	capturesMade = Description{

@@ -164,8 +164,11 @@ func FuzzFlameProfile(f *testing.F) {
 func TestWallTime(t *testing.T) {
 	tel := start(t, Config{})
 	mux := http.NewServeMux()
-	gate := make(chan struct{})
-	mux.HandleFunc("GET /waits", func(http.ResponseWriter, *http.Request) { waitsForTheGate(gate) })
+	gate, there := make(chan struct{}), make(chan bool)
+	mux.HandleFunc("GET /waits", func(http.ResponseWriter, *http.Request) {
+		there <- true
+		waitsForTheGate(gate)
+	})
 	h := tel.Handler(mux)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -183,6 +186,9 @@ func TestWallTime(t *testing.T) {
 	eventually(t, "labels are wanted", tel.server.watched)
 	for range 3 {
 		wg.Go(func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/waits", nil)) })
+	}
+	for range 3 {
+		<-there
 	}
 	began := time.Now()
 	time.Sleep(300 * time.Millisecond) // what is measured is time

@@ -190,9 +190,9 @@ func (p *profiler) run(ctx context.Context) {
 func (p *profiler) taken(data cpuData) (next time.Duration) {
 	var k keptProfile
 	samples, err := 0, error(nil)
-	// Its reading is measured. Its writing, which is the runtime's and takes as
-	// long, and its samples are estimated.
-	cost := 2 * threadCost(func() { k, samples, err = readCPU(data.bytes) })
+	// Its reading is measured; its writing and its samples, which are the
+	// runtime's, are estimated.
+	cost := (1 + writingCost) * threadCost(func() { k, samples, err = readCPU(data.bytes) })
 	cost += time.Duration(samples) * sampleCost
 	if err != nil {
 		p.t.warn("profiler", "observe: a CPU profile could not be read", "err", oneLine(err.Error()))

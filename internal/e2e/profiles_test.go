@@ -159,7 +159,7 @@ func TestProfileServerCannotHurt(t *testing.T) {
 				if test.answer == nil {
 					pyroscope.Close()
 				}
-				s := startSubject(t, []string{"PYROSCOPE_SERVER_ADDRESS=" + pyroscope.URL})
+				s := startSubject(t, []string{"PYROSCOPE_SERVER_ADDRESS=" + pyroscope.URL}, "-shutdown", "25s")
 				if m := load(t.Context(), s.url+"/one/%d", 500, 2, 0); m.failed > 0 {
 					t.Errorf("%d of %d requests failed", m.failed, m.n)
 				}

@@ -34,12 +34,13 @@ func main() {
 	armed := flag.Float64("armed", 0, "Config.Captures.ArmedShare")
 	cpuProfile := flag.Duration("cpu-profile", 0, "Config.Captures.CPUProfile")
 	drain := flag.Duration("drain", 0, "Config.DrainDelay")
+	shutdown := flag.Duration("shutdown", 0, "Config.ShutdownTimeout")
 	queueHeader := flag.String("queue-header", "", "Config.QueueHeader")
 	flag.Parse()
 	if *leaf == "" {
 		*leaf = "http://" + *addr
 	}
-	config := observe.Config{Service: *service, AdminAddr: *admin, DrainDelay: *drain, QueueHeader: *queueHeader}
+	config := observe.Config{Service: *service, AdminAddr: *admin, DrainDelay: *drain, ShutdownTimeout: *shutdown, QueueHeader: *queueHeader}
 	config.Tracing.Late.Factor = *factor
 	config.Tracing.Late.Slow = *slow
 	config.Captures.Dir, config.Captures.ArmedShare, config.Captures.CPUProfile = *captures, *armed, *cpuProfile
