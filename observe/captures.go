@@ -210,7 +210,8 @@ func (c *captures) sample(d runtimemetrics.Delta) {
 // Capture makes a bundle of evidence now, for the reason given in a few words,
 // and returns its directory: the flight recording if the recorder runs,
 // goroutines, heap, locks, traces and metrics, and a CPU profile of the next
-// seconds, which Capture waits for, or until ctx ends. It returns an error when
+// seconds, which Capture waits for, and for the recording to be read without
+// haste: some seconds, half a minute on a busy machine; or until ctx ends. It returns an error when
 // captures are off or another is being made. A nil Telemetry returns an error.
 func (t *Telemetry) Capture(ctx context.Context, reason string) (dir string, err error) {
 	if t == nil {
@@ -284,7 +285,7 @@ func (c *captures) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *captures) serveNew(w http.ResponseWriter, r *http.Request) {
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxProfile + adminWriteTimeout))
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxProfile + 5*adminWriteTimeout)) // the recording is read without haste
 	b, err := c.store.Capture(r.Context(), capture.Reason{Kind: "manual", Detail: clip(cmp.Or(r.FormValue("reason"), "asked for by POST /debug/captures"), 500)})
 	switch {
 	case errors.Is(err, capture.ErrBusy):

@@ -169,7 +169,7 @@ func (s *Store) remember() {
 }
 
 // Capture makes a bundle now and returns it; it takes as long as the CPU
-// profile. Where the flight recorder was not armed, it records these seconds
+// profile and Parts. Where the flight recorder was not armed, it records these seconds
 // instead of those before. When ctx ends, the profile does, and what was taken until then is
 // kept. It returns ErrBusy while another bundle is being made.
 func (s *Store) Capture(ctx context.Context, r Reason) (Bundle, error) {
