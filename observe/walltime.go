@@ -54,12 +54,12 @@ func (t *Telemetry) writeDoctor(ctx context.Context, b capture.Bundle, w io.Writ
 }
 
 // spareShare is how much of one processor work may take that nobody waits for.
-// What is not known counts as busy.
+// What is not known does not count.
 func (t *Telemetry) spareShare() float64 {
-	if d, ok := t.sampler.Latest(); ok && d.CPUShare < 0.5 && !(d.QuotaShare >= 0.5) && !(d.HostBusyShare >= 0.5) {
-		return accountShare
+	if d, ok := t.sampler.Latest(); ok && (d.CPUShare >= 0.5 || d.QuotaShare >= 0.5 || d.HostBusyShare >= 0.5) {
+		return accountBusy
 	}
-	return accountBusy
+	return accountShare
 }
 
 // hasRoom tells whether bytes more can be taken of the memory limit; where only

@@ -66,7 +66,7 @@ func TestRareSlowRequestIsCaptured(t *testing.T) {
 			TraceID string `json:"trace_id"`
 		}
 		var page struct{ Captures []bundle }
-		server.Eventually(t, 60*time.Second, func() error { // with its CPU profile of 5 s
+		server.Eventually(t, 120*time.Second, func() error { // with its CPU profile of 5 s, and its recording read without haste
 			if err := json.Unmarshal([]byte(fetch(t, s.admin+"/debug/captures?format=json", "")), &page); err != nil || len(page.Captures) == 0 {
 				return fmt.Errorf("no capture: %v", err)
 			}
