@@ -67,7 +67,7 @@ var cpuPrograms = []program{
 		what:     "Goroutines that nobody watches spin, looking for work that is not there.",
 		seen:     "a CPU profile is all pollForWork, outside of any request",
 		causes:   []string{"cpu-burner"},
-		subjects: []string{"pollForWork"},
+		subjects: []string{"pollForWork", "main.spin"},
 		service: func(s *service, f *fault) {
 			hogs(s, f, pollForWork)
 		},

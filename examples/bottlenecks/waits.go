@@ -16,7 +16,7 @@ var waitPrograms = []program{
 		what:     "Two routes read from a file system that takes 300 ms, and each read holds a thread.",
 		seen:     "threads pile up; goroutine dumps show [syscall] in readShare; no lock, no CPU",
 		causes:   []string{"blocking-syscalls"},
-		subjects: []string{"", "/search", "/price", "readShare"},
+		subjects: []string{"", "/search", "/price", "readShare", "slowFile"},
 		cannot:   func() string { return noSlowFiles },
 		service: func(s *service, f *fault) {
 			h := func(http.ResponseWriter, *http.Request) error {
