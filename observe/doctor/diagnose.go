@@ -236,7 +236,7 @@ func num(v float64) string {
 		return fmt.Sprintf("%.0f", v)
 	case a >= 0.995:
 		return fmt.Sprintf("%.1f", v)
-	case a == 0:
+	case a < 0.0005:
 		return "0"
 	case a >= 0.0995:
 		return fmt.Sprintf("%.2f", v)
