@@ -360,7 +360,7 @@ func (f *figures) slow() bool {
 // compare with nobody is woken: it may have been so for years.
 func (f *figures) level(part float64) Level {
 	switch {
-	case f.young:
+	case f.young && !(f.past > 0 && f.harm >= 5*f.usualLoad): // no cold cache is that cold
 		return Info
 	case f.page && f.past > 0 && part >= worth*f.harm:
 		return Page

@@ -147,7 +147,7 @@ func (d *diagnosis) collector() {
 		}
 		d.explain(part, d.owned(part), f)
 	// Where the kernel runs others, stopping takes long because the threads to be stopped do not run.
-	case paused >= pauseShare && paused >= 0.2*max0(over(rt.RunDelay, was.RunDelay)):
+	case paused >= pauseShare && paused >= 0.15*max0(rt.RunDelay):
 		d.explain(max(part, paused*d.load), d.owned(max(part, paused*d.load)), Finding{Cause: StopTheWorld, Confidence: 0.8,
 			Summary: fmt.Sprintf("all goroutines are stopped for %s of the time", pct(max0(rt.PauseShare))),
 			Proof:   []Proof{{"observe_other_pause_duration_seconds", max0(rt.PauseShare), pauseShare, fmt.Sprintf("the world is stopped for %s of the time, by others than the collector", pct(max0(rt.PauseShare)))}}})
@@ -166,12 +166,16 @@ func (d *diagnosis) processors() {
 	}
 	rise := max0(over(rt.CPU, d.was.CPU))
 	who, cores := d.burner()
+	use := d.computes()
+	if rt.HostBusy >= busyHost && d.perRequest() >= 1.4 && use >= 0.3*d.capacity() {
+		busy = true
+	}
 	part := d.ready
 	switch {
 	case d.starved() && busy:
-		part += min(d.self, rise) // and what it computes itself
-	case cores >= 0.3 && cores >= burnerShare*rise && (d.starved() || d.worthy(d.self)):
-		part += min(d.self, cores) // it harms but its own requests
+		part += min(d.self, use) // and what it computes itself
+	case cores >= 0.1 && cores >= burnerShare*rise && (d.starved() || d.worthy(d.self)):
+		part += min(d.self, use) // it harms but its own requests
 	default:
 		return
 	}
@@ -201,10 +205,17 @@ func (d *diagnosis) processors() {
 	}
 }
 
+// computes is what the process would use of the processors beyond the usual, in
+// cores: what it used, and what its threads waited for the kernel, of which Go knows
+// nothing: a goroutine that the kernel stopped runs.
+func (d *diagnosis) computes() float64 {
+	return max0(over(d.rt.CPU, d.was.CPU)) + max0(over(d.rt.RunDelay, d.was.RunDelay))
+}
+
 // weather tells of waiting for processors that is left when all others were blamed:
 // others use them, and no more of them than usual.
 func (d *diagnosis) weather() {
-	if others := max0(d.rt.HostBusy - d.rt.HostOwn); d.rt.HostBusy >= busyHost && others >= 0.5*d.rt.HostBusy && d.worthy(min(d.ready, d.left)) {
+	if others := max0(d.rt.HostBusy - d.rt.HostOwn); d.rt.HostBusy >= busyHost && others >= 0.5*d.rt.HostBusy && d.perRequest() < 1.4 && d.worthy(min(d.ready, d.left)) {
 		before := len(d.findings)
 		for i := range d.findings {
 			if d.findings[i].Cause == NoisyNeighbour {
@@ -249,6 +260,16 @@ func (d *diagnosis) burner() (who string, cores float64) {
 		}
 	}
 	if len(routes)+len(none) > 0 {
+		// A short profile knows the shares; how much it was in all, the process's account.
+		if total, _ := d.sites(OnCPU, Timers, Scheduler); total > 0 && d.rt.CPU > total {
+			up := d.rt.CPU / total
+			for k := range routes {
+				routes[k] *= up
+			}
+			for k := range none {
+				none[k] *= up
+			}
+		}
 		for i := range d.now.Routes {
 			r := &d.now.Routes[i]
 			if now := routes[labelOf(r.Route)]; now > 0 {

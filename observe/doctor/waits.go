@@ -53,7 +53,11 @@ func (d *diagnosis) locks() {
 // held by somebody who computes: half a core. On a host that others load, what the
 // kernel made threads wait for is part of it.
 func (d *diagnosis) holderRuns() bool {
-	return max0(over(d.rt.CPU, d.was.CPU))+max0(over(d.rt.RunDelay, d.was.RunDelay)) >= 0.5*min(1, max0(d.capacity()))
+	core := 0.5 * min(1, max0(d.capacity()))
+	if d.sampled() && max0(d.rt.CPU)+max0(d.rt.RunDelay) >= core {
+		return true // somebody may compute, and no holder was seen to wait
+	}
+	return d.computes() >= core
 }
 
 // pools blames pools of database connections, unless the database itself is slow:
@@ -200,7 +204,7 @@ func (d *diagnosis) themselves() {
 		}
 		return
 	}
-	if notInGo >= 0.4*rest {
+	if notInGo >= max(0.4*rest, 1) { // one comes and goes in any process
 		f := Finding{Cause: BlockingSyscalls, Confidence: 0.75,
 			Summary: fmt.Sprintf("%s goroutines at a time are in system calls or C", num(notInGo)),
 			Proof:   []Proof{{"observe_goroutines", notInGo, 0.4 * rest, num(notInGo) + " goroutines are outside Go, beyond the usual"}}}
