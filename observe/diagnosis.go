@@ -119,6 +119,7 @@ func (d *diagnoses) interval(ctx context.Context, e *evidence) {
 	d.report = r
 	d.mu.Unlock()
 	d.countParts(&r)
+	d.t.console.Diagnosed(given.Now, r)
 }
 
 // countParts adds where the time of the routes went to the counters.

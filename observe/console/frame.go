@@ -188,7 +188,7 @@ func (c *Console) frame(over time.Duration, full bool, state State) []byte {
 					o.raw(",")
 				}
 				more = true
-				o.value(name)
+				o.b = append(o.b, r.split.json[i]...)
 				o.raw(":")
 				o.num(parts[fixedParts+i])
 			}
@@ -294,7 +294,7 @@ func (g *group) write(o *buf, seq uint64, n int) {
 			o.raw(",")
 		}
 		o.raw(`{"n":`)
-		o.value(r.name)
+		o.b = append(o.b, r.json...)
 		o.key("d")
 		o.value(r.detail)
 		o.raw(`,"v":{`)
@@ -302,8 +302,7 @@ func (g *group) write(o *buf, seq uint64, n int) {
 			if k > 0 {
 				o.raw(",")
 			}
-			o.value(name)
-			o.raw(":")
+			o.raw(`"` + name + `":`)
 			series(o, r.values[k], seq, n)
 		}
 		o.raw("}}")

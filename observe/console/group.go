@@ -1,6 +1,7 @@
 package console
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -34,9 +35,10 @@ type group struct {
 
 // row is one of them. What is not told is NaN.
 type row struct {
-	name, detail string
-	seen         uint64      // the last time, from 1
-	values       [][]float32 // by field
+	detail string
+	json   []byte      // the name as JSON
+	seen   uint64      // the last time, from 1
+	values [][]float32 // by field
 }
 
 func newGroup(name string, fields ...string) *group {
@@ -50,7 +52,8 @@ func (g *group) set(seq uint64, length int, name, detail string, values ...float
 		if len(g.rows) >= maxRows {
 			return
 		}
-		r = &row{name: name, values: make([][]float32, len(g.fields))}
+		escaped, _ := json.Marshal(name)
+		r = &row{json: escaped, values: make([][]float32, len(g.fields))}
 		for i := range r.values {
 			r.values[i] = make([]float32, length)
 			for k := range r.values[i] {
@@ -95,7 +98,9 @@ func (c *Console) Diagnosed(w doctor.Window, r doctor.Report) {
 	defer c.mu.Unlock()
 	seq := c.diagnosed
 	c.diagnosed++
-	c.report = &r
+	told := r
+	told.Split = nil // each route tells its own
+	c.report = &told
 	at := w.Time
 	if at.IsZero() {
 		at = r.Time
@@ -170,6 +175,7 @@ func (s *split) place(name string) int {
 		switch s.names[i] {
 		case "":
 			s.names[i] = name
+			s.json[i], _ = json.Marshal(name)
 			return fixedParts + i
 		case name:
 			return fixedParts + i

@@ -55,6 +55,7 @@ type slot struct {
 // split is where the time of a route went, at each diagnosis.
 type split struct {
 	names [splitParts - fixedParts]string
+	json  [splitParts - fixedParts][]byte // the names as JSON
 	total [diagnoses]float32
 	parts [diagnoses][splitParts]uint8 // 255ths of the total
 }

@@ -160,7 +160,7 @@ function verdict() {
   box.replaceChildren(...parts)
 }
 
-const proof = f => h("ul", null, f.proof.map(p => h("li", { title: p.metric }, p.text)))
+const proof = f => h("ul", null, f.proof.map(p => h("li", null, p.text, " ", h("code", null, p.metric))))
 
 function next(f) {
   const parts = []

@@ -1,5 +1,5 @@
 // Leaks, captures, the program's own metrics, and the configuration.
-import { h, number, duration, bytes, percent, last } from "./dom.js"
+import { h, number, duration, bytes, percent, last, clock } from "./dom.js"
 import { lines } from "./charts.js"
 
 // often calls load at once and then every few seconds while the view is updated.
@@ -9,6 +9,7 @@ function often(seconds, load) {
   return { tick() { if (!closed && Date.now() - at > seconds * 1000) wrapped() }, again: wrapped, close() { closed = true } }
 }
 
+const when = text => { const d = new Date(text); return `${d.toLocaleDateString()} ${clock(d)}` }
 const place = p => p ? `${p.function} (${p.file.split("/").pop()}:${p.line})` : ""
 
 function openLeaks(page) {
@@ -27,7 +28,7 @@ function openLeaks(page) {
       const at = place(s.creator ?? s.site) || s.group || s.kind, key = s.kind + " " + at
       return h("div.suspect", null,
         h("h3", null, h("span.tag.warn", null, s.kind), " ", at),
-        h("dl", null, [["Now", s.kind === "heap" ? bytes(s.bytes) : number(s.count)], ["Growth", (s.kind === "heap" ? bytes(s.per_hour) : number(s.per_hour)) + " an hour"], ["Since", new Date(s.since).toLocaleString()],
+        h("dl", null, [["Now", s.kind === "heap" ? bytes(s.bytes) : number(s.count)], ["Growth", (s.kind === "heap" ? bytes(s.per_hour) : number(s.per_hour)) + " an hour"], ["Since", when(s.since)],
           ["Confidence", percent(s.confidence)], ["State", s.state], ["Basis", s.basis], ["Limit reached in", s.memory?.after_seconds ? duration(s.memory.after_seconds) : ""], ["Next", s.next]]
           .filter(([, v]) => v).flatMap(([k, v]) => [h("dt", null, k), h("dd", null, v)])),
         growth(s, at),
@@ -75,7 +76,7 @@ function openCaptures(page) {
     list.replaceChildren(h("table", null,
       h("thead", null, h("tr", null, ["When", "Why", "Trace", "Size", "Files"].map(t => h("th", { scope: "col" }, t)))),
       h("tbody", null, c.captures.map(b => h("tr", null,
-        h("td", null, new Date(b.time).toLocaleString()),
+        h("td", null, when(b.time)),
         h("td.wrap", null, h("span.tag", null, b.kind ?? b.reason?.kind), " ", b.detail ?? b.reason?.detail ?? ""),
         h("td", null, b.trace_id ? h("a", { href: "/debug/traces?trace=" + encodeURIComponent(b.trace_id) }, h("code", null, b.trace_id.slice(0, 8))) : ""),
         h("td.n", null, bytes(b.bytes)),
@@ -98,10 +99,12 @@ function openBusiness(page) {
       const wanted = []
       for (const [name, rows] of byMetric) {
         const counted = rows.some(r => r.v.rate.some(v => v != null))
-        let chart = charts.get(name)
-        if (!chart) charts.set(name, chart = lines({ title: name, format: counted ? v => number(v) + "/s" : number }))
+        const means = rows.some(r => r.v.mean.some(v => v != null)) // a histogram
+        const key = name + counted + means
+        let chart = charts.get(key)
+        if (!chart) charts.set(key, chart = lines({ title: name + (means ? ", on average" : ""), format: means ? number : counted ? v => number(v) + "/s" : number }))
         chart.el.setAttribute("title", rows[0].d)
-        const field = counted ? "rate" : "value"
+        const field = means ? "mean" : counted ? "rate" : "value"
         const top = rows.toSorted((a, b) => (last(b.v[field]) ?? 0) - (last(a.v[field]) ?? 0)).slice(0, 8)
         chart.update(data.t.slice(-n), top.map((r, i) => ({ name: r.n.includes(" {") ? r.n.slice(name.length + 2, -1) : counted ? `${number(last(r.v.value))} in all` : "now", color: "c" + [0, 6, 1, 2, 3, 7, 8, 9][i], values: r.v[field].slice(-n) })))
         wanted.push(chart.el)

@@ -110,16 +110,16 @@ function openTable(page) {
 
 function openRoute(page) {
   const name = page.item
-  const facts = h("dl.facts"), legend = h("ul.legend"), bar = h("div")
+  const facts = h("dl.facts"), legend = h("ul.legend"), bar = h("div.where")
   const latency = lines({ title: "Latency", format: duration })
   const flow = lines({ title: "Requests and errors", format: v => number(v) + "/s" })
   const map = heat({ title: "Latency over time", format: duration })
   const split = lines({ title: "Where the time goes: requests at it on average", format: number, stacked: true, wide: true, height: 190 })
   const traces = h("div.panel", null, h("p.empty", null, "no traces of this route yet"))
   const wait = h("p.empty", null, "loading")
-  const body = h("div", { hidden: true }, facts, h("div.grid.two", null, latency.el, flow.el, map.el, split.el),
+  const body = h("div", { hidden: true }, facts, bar, legend, h("div.grid.two", null, latency.el, flow.el, map.el, split.el),
     h("h2", null, "Failed and slowest traces"), traces)
-  const el = h("div", null, h("div.bar", null, h("h2", null, h("a", { href: page.href("requests") }, "Routes"), " / " + name), bar), legend, wait, body)
+  const el = h("div", null, h("div.bar", null, h("h2", null, h("a", { href: page.href("requests") }, "Routes"), " / " + name)), wait, body)
   let asked = 0, closed = false, tracesAt = 0
 
   async function load(data) {
@@ -160,7 +160,7 @@ function openRoute(page) {
         facts.replaceChildren(...[["Rate", number(r.c / seconds) + "/s"], ["Requests", number(r.c)], ["Errors", `${number(r.e)} (${percent(r.c ? r.e / r.c : 0)})`],
           ["p50 / p95 / p99", r.p.map(duration).join(" / ")], ["Share of time", percent(r.s / sum([...data.routes.values()].map(x => x.s)))]]
           .map(([k, v]) => h("div", null, h("dt", null, k), h("dd", null, v))))
-        bar.replaceChildren(total ? splitBar(r) : "")
+        bar.replaceChildren(total ? splitBar(r).firstChild : "")
         legend.replaceChildren(...all.filter(p => p.value > .005 * total).map(p => h("li", { title: words[p.name] }, h("i", { class: p.color }), p.name, h("b", null, percent(p.value / total)))))
       }
       load(data)
@@ -177,17 +177,23 @@ export function waterfall(trace) {
     const i = h("i", { class: s.error ? "err" : color(s) })
     i.style.left = Math.min(100 * s.offset_ns / total, 100) + "%"
     i.style.width = Math.max(Math.min(100 * s.duration_ns / total, 100 - 100 * s.offset_ns / total), 0) + "%"
-    const label = h("span.s", { title: [s.name, ...Object.entries(s.attributes ?? {}).map(([k, v]) => `${k} = ${v}`)].join("\n") }, s.name)
+    const label = h("span.s", { title: [s.name, ...Object.entries(s.attributes ?? {}).map(([k, v]) => `${k} = ${v}`)].join("\n") }, s.name, target(s))
     label.style.paddingLeft = Math.min(depth.get(s.span_id), 12) * .8 + "rem"
     const notes = [s.message, ...(s.events ?? []).map(e => e.attributes?.["exception.message"] ?? e.name)].filter(Boolean)
-    return [label, h("span.lane", { "aria-hidden": "true" }, i), h("span.t", null, duration(s.duration_ns / 1e9)),
-      notes.length ? h("span.note", null, [...new Set(notes)].join("; ")) : null]
+    return [h("div.row", null, label, h("span.lane", { "aria-hidden": "true" }, i), h("span.t", null, duration(s.duration_ns / 1e9))),
+      notes.length ? h("div.note", null, [...new Set(notes)].join("; ")) : null]
   })
   return h("div.trace", null,
     h("div", null, h("b", null, duration(trace.duration_ns / 1e9)), trace.failed ? h("span.tag.bad", null, "failed") : h("span.tag", null, "slow"),
-      h("span.muted", null, new Date(trace.start).toLocaleTimeString()), h("code.muted", null, trace.trace_id),
+      h("span.muted", null, clock(Date.parse(trace.start))), h("code.muted", null, trace.trace_id),
       h("a", { href: "/debug/traces?trace=" + trace.trace_id }, "as text")),
     h("div.spans", null, rows), trace.lost_spans ? h("p.muted", null, `${trace.lost_spans} more spans were not kept`) : null)
+}
+
+// target is whom a call went to, when its name does not say.
+function target(s) {
+  const a = s.attributes ?? {}
+  return s.kind === "client" && a["server.address"] ? h("span.muted", null, " " + a["server.address"] + (a["server.port"] ? ":" + a["server.port"] : "")) : null
 }
 
 const color = s => s.kind === "client" ? "c6" : s.kind === "server" ? "c0" : s.kind === "producer" || s.kind === "consumer" ? "c2" : "c8"

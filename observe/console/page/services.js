@@ -67,7 +67,8 @@ function open(page) {
     const focused = document.activeElement?.closest?.("[data-key]")?.dataset.key
     const parts = []
     for (const [kind, title, about, columns, curve, figures] of kinds) {
-      const rows = data.groups[kind] ?? []
+      // One that has not been used yet says nothing.
+      const rows = (data.groups[kind] ?? []).filter(row => Object.values(row.v).some(values => values.some(v => v)))
       if (!rows.length) continue
       const body = h("tbody")
       for (const row of rows) {
