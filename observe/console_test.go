@@ -26,7 +26,9 @@ type consoleData struct {
 		N       string
 		C, E, S float64
 		P       []float64
+		D       map[string]float64
 	}
+	Report struct{ Verdict string }
 	Groups map[string][]struct {
 		N string
 		V map[string][]*float64
@@ -164,6 +166,30 @@ func TestConsoleShowsTheProgramsMetrics(t *testing.T) {
 	if n := len(tel.metrics.ownSeries(maxOwnSeries)); n != maxOwnSeries {
 		t.Errorf("%d series", n)
 	}
+}
+
+// What the doctor says, and where the time goes, is on the page.
+func TestConsoleShowsTheDiagnosis(t *testing.T) {
+	inBubble(t, Config{DiagnoseEvery: 10 * time.Second}, func(t *testing.T, tel *Telemetry) {
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /pay", func(_ http.ResponseWriter, r *http.Request) {
+			tel.Call(r.Context(), "payments", "pay", func(context.Context) error { time.Sleep(10 * time.Millisecond); return nil })
+		})
+		h := tel.Handler(mux)
+		for range 350 {
+			do(h, "GET", "/pay")
+			time.Sleep(90 * time.Millisecond)
+		}
+		d := readConsole(t, tel)
+		if d.Report.Verdict == "" || len(d.Routes) != 1 || d.Routes[0].N != "GET /pay" || d.Routes[0].D["payments"] < .09 || d.Routes[0].D["payments"] > .11 {
+			t.Errorf("%+v", d)
+		}
+		for _, row := range d.Groups["dependency"] {
+			if row.N == "payments" && (len(row.V["calls"]) != 3 || *row.V["calls"][1] < 95) {
+				t.Errorf("calls %v", row.V["calls"])
+			}
+		}
+	})
 }
 
 func TestConsolePage(t *testing.T) {

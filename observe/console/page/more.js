@@ -66,7 +66,7 @@ function openCaptures(page) {
     },
   }, "Capture now")
   const el = h("div", null, h("div.bar", null, h("h2", null, "Evidence of bad moments"), note, h("span", null, why, " ", make)), list,
-    h("p.muted", null, "Profiles of now: ", [["CPU, 10 s", "profile?seconds=10"], ["heap", "heap"], ["goroutines", "goroutine?debug=2"], ["locks", "mutex"], ["execution trace, 5 s", "trace?seconds=5"]]
+    h("p.muted", null, h("a", { href: "/debug/pprof/ui" }, "Flame graphs"), " of what was captured and of now. As files: ", [["CPU, 10 s", "profile?seconds=10"], ["heap", "heap"], ["goroutines", "goroutine?debug=2"], ["locks", "mutex"], ["execution trace, 5 s", "trace?seconds=5"]]
       .flatMap(([name, path]) => [h("a", { href: "/debug/pprof/" + path }, name), " · "])))
   const poll = often(10, async () => {
     let c
