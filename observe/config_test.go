@@ -83,6 +83,7 @@ func TestEachConfigMistakeIsToldByItsName(t *testing.T) {
 		{map[string]string{"OTEL_EXPORTER_PROMETHEUS_PORT": "-1"}, Config{}, `OTEL_EXPORTER_PROMETHEUS_PORT: "-1": the port is not a number from 0 to 65535`},
 		{nil, Config{MaxSeries: -1}, `Config.MaxSeries: -1 is negative`},
 		{nil, Config{Interval: time.Millisecond}, `Config.Interval: 1ms is below 100ms`},
+		{nil, Config{DiagnoseEvery: time.Millisecond}, `Config.DiagnoseEvery: 1ms is below 1s`},
 		{nil, Config{Profiles: Profiles{Server: "pyroscope:4040"}}, `Config.Profiles.Server: want a URL like http://pyroscope:4040`},
 		{map[string]string{"PYROSCOPE_SERVER_ADDRESS": "http://user:secret@a b"}, Config{}, `Config.Profiles.Server (PYROSCOPE_SERVER_ADDRESS): want a URL like http://pyroscope:4040`},
 		{map[string]string{"PYROSCOPE_BASIC_AUTH_USER": "7"}, Config{Profiles: Profiles{Server: "http://a"}}, `Config.Profiles.User: User and Password go together, and one of them is empty`},
