@@ -61,7 +61,7 @@ type Runtime struct {
 	GCPerSecond    float64
 	ForcedGC       float64 // cycles per second
 	PauseShare     float64 // of the time, the world was stopped, by anybody
-	GCLimited      bool    // the collector's CPU limiter was on
+	GCLimited      bool    // the collector's CPU limiter was on: it took half of the CPU
 	HeapHeldDown   bool    // GOMEMLIMIT, not GOGC, sets the goal
 	AllocatedBytes float64 // per second
 

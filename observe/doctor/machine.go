@@ -129,7 +129,7 @@ func (d *diagnosis) collector() {
 		d.explain(part, d.owned(part), Finding{Cause: GCForced, Confidence: 0.95,
 			Summary: fmt.Sprintf("somebody forces %s garbage collections per second", num(rt.ForcedGC)),
 			Proof:   append(proof, Proof{"observe_gc_forced_cycles_total", rt.ForcedGC, 1, num(rt.ForcedGC) + " forced cycles per second"})})
-	case (rt.GCLimited || rt.HeapHeldDown && cyclesUp) && gc >= gcShare:
+	case rt.HeapHeldDown && (rt.GCLimited || cyclesUp) && gc >= gcShare: // the limiter alone only says that it takes half of the CPU (runtime/mgclimit.go)
 		d.explain(part, d.owned(part), Finding{Cause: GCMemoryLimit, Confidence: 0.95,
 			Summary: fmt.Sprintf("the live heap of %.0f MiB is at the memory limit: the collector runs %s times per second and frees little", max0(rt.HeapLive)/(1<<20), num(max0(rt.GCPerSecond))),
 			Proof: append(proof, Proof{"observe_memory_headroom_ratio", max0(rt.MemoryFree), math.NaN(), pct(max0(rt.MemoryFree)) + " of the limit is free; GOMEMLIMIT, not GOGC, sets the goal"},
@@ -171,11 +171,13 @@ func (d *diagnosis) processors() {
 		busy = true
 	}
 	part := d.ready
+	disk, _ := d.sites(Disk) // writing takes the kernel's CPU, too
+	own := max(d.self-disk, 0)
 	switch {
 	case d.starved() && busy:
-		part += min(d.self, use) // and what it computes itself
-	case cores >= 0.1 && cores >= burnerShare*rise && (d.starved() || d.worthy(d.self)):
-		part += min(d.self, use) // it harms but its own requests
+		part += min(own, use) // and what it computes itself
+	case cores >= 0.1 && cores >= burnerShare*rise && (d.starved() || d.worthy(own)):
+		part += min(own, use) // it harms but its own requests
 	default:
 		return
 	}
@@ -187,7 +189,7 @@ func (d *diagnosis) processors() {
 		d.want(OnCPU) // the profiles of every minute may be of before
 	}
 	switch {
-	case timers >= 0.25*total && timers > 0.2:
+	case timers >= 0.25*total && timers > 0:
 		d.explain(part, d.owned(part), Finding{Cause: TimerStorm, Confidence: 0.8,
 			Summary: fmt.Sprintf("the runtime's timers take %s of the CPU in use", pct(share(timers, total))),
 			Proof:   append(proof, Proof{"CPU profile", timers, 0.25 * total, num(timers) + " cores run timers"})})

@@ -287,12 +287,12 @@ func (d *diagnosis) descriptors(found map[Cause]bool) {
 		}
 		return
 	}
-	if found[DescriptorLeak] || found[ConnectionLeak] || d.past == 0 || d.young || d.slow() || !(grown >= 10) || rt.Descriptors < 1.5*max0(d.was.Descriptors) || d.surge() > 1.4 {
+	if found[DescriptorLeak] || found[ConnectionLeak] || d.past == 0 || d.young || d.slow() || !(grown >= 20) || rt.Descriptors < 2*max0(d.was.Descriptors) || d.surge() > 1.4 {
 		return
 	}
 	f := Finding{Cause: DescriptorLeak, Level: Ticket, Confidence: 0.6,
 		Summary: fmt.Sprintf("%.0f file descriptors more than %v ago (%.0f, usually %.0f), with no more requests in flight", grown, shortTime(d.now.Interval), rt.Descriptors, max0(d.was.Descriptors)),
-		Proof:   []Proof{{"process_unix_file_descriptor_count", rt.Descriptors, 1.5 * max0(d.was.Descriptors), fmt.Sprintf("%.0f open, of %s", rt.Descriptors, num(rt.DescriptorMax))}}}
+		Proof:   []Proof{{"process_unix_file_descriptor_count", rt.Descriptors, 2 * max0(d.was.Descriptors), fmt.Sprintf("%.0f open, of %s", rt.Descriptors, num(rt.DescriptorMax))}}}
 	if rt.DescriptorMax > 0 {
 		if left := (rt.DescriptorMax - rt.Descriptors) / (grown / d.seconds); left < 365*24*3600 {
 			f.After = time.Duration(left * float64(time.Second))
