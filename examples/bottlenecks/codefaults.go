@@ -14,7 +14,7 @@ var codePrograms = []program{
 		what:     "A route sleeps for 300 ms, between tries of something that is long done.",
 		seen:     "only /report is slow; no CPU, no lock, no call explains it; a goroutine dump shows it in time.Sleep",
 		causes:   []string{"slow-route"},
-		subjects: []string{"/report"},
+		subjects: []string{"/report", "waitForRender"},
 		service: func(s *service, f *fault) {
 			s.on("/report", func(http.ResponseWriter, *http.Request) error {
 				if f.sick() {
