@@ -175,7 +175,7 @@ func waitOfStack(frames []frame) (kind doctor.SiteKind, at int, ok bool) {
 	switch {
 	case conn >= 0 && has(top, channelFrames...) && !has(frames[:conn], callFrames...):
 		return doctor.PoolWait, at, true
-	case has(frames[:serving], callFrames...):
+	case has(frames[:serving], callFrames...), has(frames[:serving], "database/sql."):
 		return doctor.Call, at, true
 	case has(above, logFrames...):
 		return doctor.LogLock, at, true

@@ -27,7 +27,7 @@ func (d *diagnosis) calls() {
 			continue
 		}
 		was := d.usualDependency(dep.Name)
-		if d.callsFailing(dep, was, slower+more) || d.cacheCollapsed(dep, slower+more) || d.callsLooped(dep, more) || d.connectionsChurn(dep, was, slower) {
+		if d.callsFailing(dep, was, slower+more) || d.collapsed != dep.Name && d.callsLooped(dep, more) || d.connectionsChurn(dep, was, slower) {
 			continue
 		}
 		d.callsSlow(dep, was, slower+d.stuckIn(dep.Name))
@@ -148,20 +148,36 @@ func (d *diagnosis) durationMetric(dep *Dependency) string {
 	return "observe_dependency_duration_seconds"
 }
 
-// cacheCollapsed blames a cache whose misses are what the dependency gets more of.
-func (d *diagnosis) cacheCollapsed(dep *Dependency, part float64) bool {
+// caches blames a cache whose misses are what a dependency gets more of. It comes
+// before the pools: what the cache spared them, they cannot serve.
+func (d *diagnosis) caches() {
 	for i := range d.now.Caches {
 		c := &d.now.Caches[i]
 		ratio, usual, ok := d.hitRatio(c)
 		if !ok || usual-ratio < 0.2 {
 			continue
 		}
-		return d.explain(part, 0, Finding{Cause: CacheCollapse, Subject: c.Cache, Confidence: 0.85,
-			Summary:  fmt.Sprintf("cache %s hits for %s of the look-ups (usually %s), and the rest goes to %s", c.Cache, pct(ratio), pct(usual), dep.Name),
-			Proof:    []Proof{{"observe_cache_requests_total", ratio, usual - 0.2, fmt.Sprintf("hit ratio of %.0f look-ups; %.0f loads began while the same key was being loaded", c.Hits+c.Misses, max0(c.Stampedes))}},
-			Symptoms: []string{"load of " + dep.Name}})
+		behind, most := "", 0.0
+		for k := range d.now.Dependencies {
+			name := d.now.Dependencies[k].Name
+			if more := d.partOf(name, func(p partFigures) float64 { return p.more }); more > most {
+				behind, most = name, more
+			}
+		}
+		if behind == "" {
+			continue
+		}
+		// And it is slower for it, unless that is by far the most: then it is itself.
+		if slower := d.partOf(behind, func(p partFigures) float64 { return p.slower }); slower < 3*most {
+			most += slower
+		}
+		if d.explain(most, 0, Finding{Cause: CacheCollapse, Subject: c.Cache, Confidence: 0.85,
+			Summary:  fmt.Sprintf("cache %s hits for %s of the look-ups (usually %s), and the rest goes to %s", c.Cache, pct(ratio), pct(usual), behind),
+			Proof:    []Proof{{"observe_cache_requests_total", ratio, usual - 0.2, fmt.Sprintf("%s of %.0f look-ups hit; %.0f loads began while the same key was being loaded", pct(ratio), c.Hits+c.Misses, max0(c.Stampedes))}},
+			Symptoms: []string{"load of " + behind}}) {
+			d.collapsed = behind
+		}
 	}
-	return false
 }
 
 // hitRatio compares a cache with its usual self; both need enough look-ups.

@@ -47,6 +47,9 @@ func (d *diagnosis) blame(calls bool) {
 	d.collector()
 	d.processors()
 	d.locks()
+	if calls {
+		d.caches()
+	}
 	d.pools()
 	d.channels()
 	if calls {
@@ -82,8 +85,10 @@ type diagnosis struct {
 	left     float64 // of the harm, unexplained
 	own      float64 // of the routes' own harm, unexplained
 	findings []Finding
-	symptoms []symptom
-	wants    []SiteKind
+	// The dependency that gets what a collapsed cache does not catch any more.
+	collapsed string
+	symptoms  []symptom
+	wants     []SiteKind
 }
 
 // symptom is a signal that another cause explains.
@@ -115,6 +120,15 @@ func (d *diagnosis) explain(part, own float64, f Finding) bool {
 	f.Proof = append([]Proof{d.slower(part)}, f.Proof...)
 	d.left -= part
 	d.own = max(d.own-min(own, part), 0)
+	for i := range d.findings { // found on another way
+		if had := &d.findings[i]; had.Cause == f.Cause && had.Subject == f.Subject {
+			had.Share = min(had.Share+f.Share, 1)
+			if f.Level == Page && had.Level == Ticket {
+				had.Level = Page
+			}
+			return true
+		}
+	}
 	d.add(f)
 	return true
 }

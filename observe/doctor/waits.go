@@ -83,7 +83,7 @@ func (d *diagnosis) pools() {
 		}
 		proof := []Proof{{"observe_db_client_connection_wait_seconds_total", wait, worth * d.harm,
 			fmt.Sprintf("%s goroutines wait for one of %s connections at any moment, %s of them in use", num(wait), maximum(p.Max), num(max0(p.InUse)))}}
-		if d.slowDatabase(p.Name) {
+		if d.slowDatabase(p.Name) && d.executing(p.Name) >= 0.5*max0(p.InUse) {
 			d.databaseSlow(p.Name, part+d.partOf(p.Name, func(f partFigures) float64 { return f.slower }), proof, "database pool exhausted")
 			continue
 		}
@@ -97,6 +97,17 @@ func (d *diagnosis) pools() {
 			Summary: fmt.Sprintf("all connections of pool %s are in use: %s goroutines at a time wait for one of %s", p.Name, num(wait), maximum(p.Max)),
 			Proof:   proof})
 	}
+}
+
+// executing is how many connections of a database run an operation at any moment: the
+// others are held for something else.
+func (d *diagnosis) executing(name string) float64 {
+	for i := range d.now.Dependencies {
+		if dep := &d.now.Dependencies[i]; dep.Name == name {
+			return max0(dep.Seconds) / d.seconds
+		}
+	}
+	return 0
 }
 
 // wakingShare is how much of the time of a database's operations beyond the usual is
