@@ -158,6 +158,12 @@ func (c Config) leftOf(n *census, w *watch, me int64) (own, orphans []*goroutine
 		case g.id == me || g.id == w.self || n.wasReported(g):
 		case w.bubble != 0 && g.bubble != w.bubble && g.id != 0:
 			// What starts in a bubble stays in it.
+		case w.bubble != 0 && g.bubble == w.bubble && !owned && !w.start[g.id]:
+			// And a bubble is one test's. A goroutine that goes from one wait to the
+			// next between two readings cannot be told by its labels.
+			if !c.mayLive(g) {
+				own = append(own, g)
+			}
 		case !owned:
 			if !w.start[g.id] && g.id != 0 && !n.foreign(g, w.start, w.self) && !c.mayLive(g) && !bodyOpen(g) {
 				orphans = append(orphans, g)
