@@ -198,6 +198,12 @@ func (c Config) patiently(bubble int, leftOf func(*census) []*goroutine) (left [
 		n := tests.take(bubble != 0)
 		left, err = leftOf(n), n.err
 		if len(left) == 0 && (err == nil || round > 3) {
+			// On a loaded machine one reading in thousands lacks a goroutine that has
+			// just begun, and a bubble's end does not forgive: look again.
+			if bubble != 0 && round < 3 {
+				runtime.Gosched()
+				continue
+			}
 			return nil, err
 		}
 		now := time.Now()
