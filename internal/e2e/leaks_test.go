@@ -115,7 +115,7 @@ func TestLeaksOfARunningServiceAreFound(t *testing.T) {
 			fmt.Sprintf(`^goroutine \| main\.compute main\.go:%d by main\.\(\*service\)\.goroutine \| `, lineOf(t, "// where they are stuck")),
 			fmt.Sprintf(`^heap \| main\.\(\*service\)\.remember main\.go:%d by `, lineOf(t, "// what is never freed")),
 			`^file \|.* \| deleted$`,
-			`^close_wait \|.*\| accepted on port ` + sick.url[strings.LastIndexByte(sick.url, ':')+1:] + ` \| CLOSE_WAIT$`,
+			`^close_wait \|.*\| accepted on port ` + sick.url[strings.LastIndexByte(sick.url, ':')+1:] + ` by Serve \(of its connections \d+ new, \d+ active, \d+ idle, [1-9]\d* hijacked\) \| CLOSE_WAIT$`,
 		} {
 			matched := false
 			for s := range at {
