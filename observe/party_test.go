@@ -135,7 +135,7 @@ func TestWhatARequestWaitsForIsKnown(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			inBubble(t, Config{}, func(t *testing.T, tel *Telemetry) {
 				mux := http.NewServeMux()
-				mux.HandleFunc("GET /work/{id}", func(_ http.ResponseWriter, r *http.Request) {
+				mux.HandleFunc("GET /wait/{id}", func(_ http.ResponseWriter, r *http.Request) {
 					c.work(r.Context(), tel, func(path string, parts int) *http.Response {
 						out, _ := http.NewRequestWithContext(r.Context(), "GET", "http://payments"+path, nil)
 						resp, err := tel.Transport(late{parts}).RoundTrip(out)
@@ -145,8 +145,8 @@ func TestWhatARequestWaitsForIsKnown(t *testing.T) {
 						return resp
 					})
 				})
-				tel.Handler(mux).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/work/1", nil))
-				if got := waited(tel, "GET /work/{id}"); got != c.want {
+				tel.Handler(mux).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/wait/1", nil))
+				if got := waited(tel, "GET /wait/{id}"); got != c.want {
 					t.Errorf("it waited for %s, want %s", got, c.want)
 				}
 			})
