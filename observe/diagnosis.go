@@ -94,13 +94,7 @@ func (d *diagnoses) interval(ctx context.Context, e *evidence) {
 	e.look(&d.now)
 	given := doctor.Evidence{Now: d.now, Usual: d.usual.window(), Running: time.Since(d.t.started)}
 	d.mu.Unlock()
-	r := doctor.Diagnose(given) // nobody else writes what it reads
-	if len(r.Wants) > 0 {
-		if sites := d.t.sites.take(ctx, r.Wants, d.every/4); len(sites) > 0 {
-			given.Now.Sites = sites
-			r = doctor.Diagnose(given)
-		}
-	}
+	r := d.t.diagnose(ctx, &given, d.every/4) // nobody else writes what it reads
 	if ctx.Err() != nil {
 		return
 	}
@@ -203,14 +197,27 @@ func (t *Telemetry) Diagnose(ctx context.Context, d time.Duration) (doctor.Repor
 	}
 	given := t.diagnoses.evidence()
 	e.look(&given.Now)
-	r := doctor.Diagnose(given)
-	if len(r.Wants) > 0 {
-		if sites := t.sites.take(ctx, r.Wants, d/4); len(sites) > 0 {
-			given.Now.Sites = sites
-			r = doctor.Diagnose(given)
+	return t.diagnose(ctx, &given, d/4), nil
+}
+
+// diagnose takes the profiles that a diagnosis asks for, each kind once: what one of
+// them rules out may make it ask for another.
+func (t *Telemetry) diagnose(ctx context.Context, given *doctor.Evidence, within time.Duration) doctor.Report {
+	given.Now.Sites = nil // those of the interval before
+	r := doctor.Diagnose(*given)
+	var asked []doctor.SiteKind
+	for range 2 {
+		wants := slices.DeleteFunc(slices.Clone(r.Wants), func(k doctor.SiteKind) bool { return slices.Contains(asked, k) })
+		if len(wants) == 0 {
+			break
+		}
+		asked = append(asked, wants...)
+		if sites := t.sites.take(ctx, wants, within); len(sites) > 0 {
+			given.Now.Sites = slices.Concat(given.Now.Sites, sites)
+			r = doctor.Diagnose(*given)
 		}
 	}
-	return r, nil
+	return r
 }
 
 // serveDoctor serves the last diagnosis as text, as JSON, or with
