@@ -59,18 +59,20 @@ func (d *diagnosis) machine() {
 			Summary: fmt.Sprintf("the container's CPU quota of %s cores is used up and the kernel stops the process", num(rt.CPULimit)), Proof: proof})
 		return
 	}
-	if !d.starved() {
+	// What the kernel makes threads wait is the time of requests that, to Go, run.
+	kept := min(d.ready+max0(over(rt.RunDelay, was.RunDelay)), d.harm)
+	if !d.worthy(kept) {
 		return
 	}
 	capacity := d.capacity()
 	used := rt.CPU / capacity
-	if idle := min(nonzero(rt.CPUs), nonzero(rt.CPULimit)) - rt.Processors; used >= 0.85 && idle >= 0.9 && !(rt.HostBusy > busyHost) {
+	if idle := min(nonzero(rt.CPUs), nonzero(rt.CPULimit)) - rt.Processors; d.starved() && used >= 0.85 && idle >= 0.9 && !(rt.HostBusy > busyHost) {
 		d.explain(d.ready, d.owned(d.ready), Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
 			Summary: fmt.Sprintf("GOMAXPROCS is %.0f and all of it is busy, while %s more cores could be used", rt.Processors, num(idle)),
 			Proof:   []Proof{{"go_processor_limit", rt.Processors, rt.Processors + idle, fmt.Sprintf("%s of %s processors may run Go code", num(rt.Processors), num(rt.Processors+idle))}, d.readyProof()}})
 		return
 	}
-	if was.Processors-rt.Processors >= 0.9 && used >= 0.8 { // whatever else the host does
+	if d.starved() && was.Processors-rt.Processors >= 0.9 && used >= 0.8 { // whatever else the host does
 		d.explain(d.ready, d.owned(d.ready), Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
 			Summary: fmt.Sprintf("GOMAXPROCS went from %.0f to %.0f, and all of it is busy", was.Processors, rt.Processors),
 			Proof:   []Proof{{"go_processor_limit", rt.Processors, was.Processors, fmt.Sprintf("%.0f processors may run Go code (usually %.0f); %s are in use", rt.Processors, was.Processors, num(max0(rt.CPU)))}, d.readyProof()}})
@@ -88,7 +90,7 @@ func (d *diagnosis) machine() {
 	}
 	// What loads this service from the same host rises with the requests.
 	if busy && more >= othersMore && more > 1.5*max0(ownMore) && d.surge() < 1.4 && d.perRequest() < 1.4 {
-		d.explain(d.ready, d.owned(d.ready), Finding{Cause: NoisyNeighbour, Confidence: 0.8,
+		d.explain(kept, d.owned(kept), Finding{Cause: NoisyNeighbour, Confidence: 0.8,
 			Summary: fmt.Sprintf("others use %s of the host's processors, %s more than usual, and this process waits for its own", pct(others), pct(more)),
 			Proof: []Proof{
 				{"system_cpu_time_seconds_total", others, othersMore, fmt.Sprintf("others use %s of the host's processors, this process %s", pct(others), pct(max0(rt.HostOwn)))},
