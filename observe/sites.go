@@ -51,8 +51,13 @@ func (s *sites) take(ctx context.Context, wants []doctor.SiteKind, within time.D
 		before = s.allocated()
 	}
 	began := time.Now()
-	if slices.ContainsFunc(wants, func(k doctor.SiteKind) bool { return k != doctor.OnCPU && k != doctor.Allocates }) {
+	if slices.ContainsFunc(wants, func(k doctor.SiteKind) bool {
+		return k != doctor.OnCPU && k != doctor.Allocates && k != doctor.Stays
+	}) {
 		s.stacks(ctx, min(within, time.Second), &found)
+	}
+	if slices.Contains(wants, doctor.Stays) {
+		s.staying(&found)
 	}
 	if allocs {
 		select {
@@ -100,6 +105,30 @@ func (s *sites) cpu(ctx context.Context, d time.Duration) *profile.Profile {
 	cost := 2 * threadCost(func() { read, _ = profile.ParseData(data) })
 	p.costs.add("cpu", cost)
 	return read
+}
+
+// staying counts the goroutines of no request or job, by where they are.
+func (s *sites) staying(found *siteSums) {
+	if runtime.NumGoroutine() > tooManyStacks {
+		return
+	}
+	cost := threadCost(func() {
+		var b bytes.Buffer
+		if pprof.Lookup("goroutine").WriteTo(&b, 0) != nil {
+			return
+		}
+		read, err := profile.ParseData(b.Bytes())
+		if err != nil {
+			return
+		}
+		for _, sample := range read.Sample {
+			frames := framesOf(sample)
+			if at := ownFrame(frames); at >= 0 && len(sample.Value) > 0 && !has(frames, servingFrames...) {
+				found.add(doctor.Stays, frames[at], "", float64(sample.Value[0]), "")
+			}
+		}
+	})
+	s.t.profiler.costs.add("goroutine", cost)
 }
 
 // stacks samples what goroutines wait for.

@@ -246,6 +246,27 @@ func TestSitesAreOfRequestsAndJobsAlone(t *testing.T) {
 	}
 }
 
+func TestSitesSayWhichGoroutinesStay(t *testing.T) {
+	tel := start(t, Config{})
+	free := make(chan struct{})
+	var gone sync.WaitGroup
+	defer gone.Wait()
+	defer close(free)
+	const many = 50
+	for range many {
+		gone.Go(func() { receive(free) })
+	}
+	for end := time.Now().Add(30 * time.Second); ; {
+		all := tel.sites.take(t.Context(), []doctor.SiteKind{doctor.Stays}, 100*time.Millisecond)
+		if len(all) > 0 && strings.HasPrefix(all[0].Function, "observe.receive (sites_test.go:") && all[0].Weight >= many {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%+v", all)
+		}
+	}
+}
+
 func TestDiskAndSystemCallsAreToldApart(t *testing.T) {
 	frames := func(names ...string) (all []frame) {
 		for _, n := range names {

@@ -240,4 +240,5 @@ const (
 	Call      SiteKind = "call"      // is in a call that a wrapper sees
 	Timers    SiteKind = "timers"    // CPU of the runtime's timers
 	Scheduler SiteKind = "scheduler" // CPU of the runtime's scheduler
+	Stays     SiteKind = "stays"     // is a goroutine of no request or job; the weight is how many
 )

@@ -267,7 +267,14 @@ func (d *diagnosis) goroutines(found map[Cause]bool) {
 	if waiting := max(inFlight, d.harm, 0); grown < 10*waiting || rt.Goroutines < 1.5*max0(d.was.Goroutines) || d.surge() > 1.4 {
 		return
 	}
-	d.add(Finding{Cause: GoroutineLeak, Level: Ticket, Confidence: 0.6,
+	stay, top := d.sites(Stays)
+	if stay == 0 {
+		d.want(Stays)
+	}
+	if max0(top.Weight) < grown/2 { // it is not of those that came
+		top.Function = ""
+	}
+	d.add(Finding{Cause: GoroutineLeak, Subject: top.Function, Level: Ticket, Confidence: 0.6,
 		Summary: fmt.Sprintf("%.0f goroutines more than %v ago (%.0f, usually %.0f), with no more requests in flight", grown, shortTime(d.now.Interval), rt.Goroutines, max0(d.was.Goroutines)),
 		Proof:   []Proof{{"go_goroutine_count", rt.Goroutines, 1.5 * max0(d.was.Goroutines), fmt.Sprintf("goroutines; of %.0f created in the interval %.0f stayed", max0(rt.Created)*d.seconds, grown)}}})
 }

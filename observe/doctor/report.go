@@ -36,7 +36,7 @@ type Report struct {
 	Harmed bool
 	Split  []Split // where the time of the routes goes, those with most time first
 	// Wants are the profiles that would make the diagnosis surer: OnCPU, Allocates,
-	// or Lock for samples of what goroutines wait for. A caller that can, takes them,
+	// Stays, or Lock for samples of what goroutines wait for. A caller that can, takes them,
 	// and diagnoses again with Window.Sites.
 	Wants []SiteKind
 }
