@@ -139,7 +139,7 @@ const maxUnderWay = 2000
 // sample reads the gauges that a look wants the mean of.
 func (e *evidence) sample() {
 	e.samples++
-	e.inFlight += float64(e.t.server.running())
+	e.inFlight += float64(max(e.t.server.running()-e.t.server.streaming.Load(), 0)) // streams are to stay
 	runtimes.Read(e.running[:])
 	for i, to := range []*float64{&e.threads, &e.alive} {
 		if v := e.running[i].Value; v.Kind() == runtimes.KindUint64 {

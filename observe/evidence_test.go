@@ -407,3 +407,47 @@ func BenchmarkLook(b *testing.B) {
 		e.look(&w)
 	}
 }
+
+// TestStreamsAreNotStuck: requests that said they are streams are under way for as
+// long as they like, and no longer counted when they end, however they do.
+func TestStreamsAreNotStuck(t *testing.T) {
+	tel := start(t, Config{})
+	begun, end := make(chan struct{}), make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /poll", func(_ http.ResponseWriter, r *http.Request) {
+		SetStream(r.Context())
+		SetStream(r.Context()) // counts once
+		begun <- struct{}{}
+		<-end
+	})
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.(http.Flusher).Flush()
+		begun <- struct{}{}
+		<-end
+		panic("gone")
+	})
+	h := tel.Handler(mux)
+	done := make(chan struct{})
+	for _, path := range []string{"/poll", "/events"} {
+		go func() {
+			defer func() { recover(); done <- struct{}{} }()
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
+		}()
+	}
+	<-begun
+	<-begun
+	e := newEvidence(tel)
+	e.begin()
+	e.sample()
+	var w doctor.Window
+	if e.look(&w); tel.server.running() != 2 || w.InFlight != 0 {
+		t.Errorf("%d run, %v of them are in flight", tel.server.running(), w.InFlight)
+	}
+	close(end)
+	<-done
+	<-done
+	if n := tel.server.streaming.Load(); n != 0 {
+		t.Errorf("%d streams after all have ended", n)
+	}
+}

@@ -60,7 +60,7 @@ func SetRoute(ctx context.Context, pattern string) {
 // taken over need not be told. Outside of a request it does nothing.
 func SetStream(ctx context.Context) {
 	if q := requestOf(ctx); q != nil {
-		q.more().stream.Store(true)
+		q.streams()
 	}
 }
 
@@ -98,6 +98,14 @@ type rare struct {
 	route  atomic.Pointer[string] // told by an inner Handler or SetRoute
 	body   countedBody            // of a request without an announced length
 	stream atomic.Bool            // told by SetStream
+}
+
+// streams says that the request is a stream from now on: its time is not the
+// service's, and it is not one that does not end.
+func (q *request) streams() {
+	if !q.more().stream.Swap(true) {
+		q.server.streaming.Add(1)
+	}
 }
 
 func (q *request) more() *rare {
@@ -245,6 +253,9 @@ func (q *request) end(on processor, p any, broke bool) {
 	status, class := q.status, classNone
 	rare := q.rare.Load()
 	stream := q.hijacked || status == http.StatusSwitchingProtocols || isEventStream(q.w.Header()) || rare != nil && rare.stream.Load()
+	if rare != nil && rare.stream.Load() {
+		q.server.streaming.Add(-1)
+	}
 	panicked := broke && p != http.ErrAbortHandler
 	switch {
 	case panicked:

@@ -68,6 +68,7 @@ type server struct {
 	isProbe                                     map[string]bool // by path
 	probeLengths                                [64]bool        // of these paths, modulo 64
 	active                                      [len(methods)][len(schemes)]level
+	streaming                                   atomic.Int64 // requests under way that said they are streams
 	routes                                      cache[string, *route]
 	recent                                      [64]atomic.Pointer[route] // by the address of the pattern's text
 	shapes                                      shapes

@@ -137,6 +137,9 @@ func (w flushWriter) FlushError() error {
 func (q *request) begun() {
 	if q.first == 0 {
 		q.first = max(q.span.Running(), 1)
+		if q.hijacked || isEventStream(q.w.Header()) {
+			q.streams()
+		}
 	}
 }
 
