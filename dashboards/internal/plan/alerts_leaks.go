@@ -6,7 +6,7 @@ package plan
 func (c Config) leakAlerts() []Alert {
 	instance := []string{"job", "instance"}
 	found := func(kinds string) string {
-		return sum("min_over_time("+leakSuspects+`{kind=~"`+kinds+`"}[5m])`, append([]string{"kind"}, perInstance...)...) + " > 0"
+		return sum("min_over_time("+leakSuspects+"{kind"+kinds+"}[5m])", append([]string{"kind"}, perInstance...)...) + " > 0"
 	}
 	return []Alert{
 		{
@@ -22,7 +22,7 @@ Usual: a missing cancel, a channel that nobody reads, a response body that is no
 		},
 		{
 			Name: "GoHeapLeak", Severity: Ticket, Category: "leak",
-			Expr: found("heap"),
+			Expr: found(`="heap"`),
 			For:  "5m", Keep: "10m",
 			Summary:     `{{ $labels.instance }} of {{ $labels.job }} leaks memory: {{ $value | humanize }} place(s) in the code allocate what is never freed`,
 			Description: `What these places have allocated and is still in use after each collection only grows, and does not slow down as a cache does that fills.`,
@@ -32,7 +32,7 @@ Usual: a map that is never pruned, a cache without a bound, a slice that holds a
 		},
 		{
 			Name: "FileDescriptorLeak", Severity: Ticket, Category: "leak",
-			Expr: found("file|socket|pipe|descriptor"),
+			Expr: found(`=~"file|socket|pipe|descriptor"`),
 			For:  "5m", Keep: "10m",
 			Summary:     `{{ $labels.instance }} of {{ $labels.job }} leaks descriptors of kind {{ $labels.kind }}: {{ $value | humanize }} directories or peers`,
 			Description: `Files of one directory, connections to one peer, or pipes only grow, and the old ones are never closed. At the limit neither accept nor dial nor open works.`,
@@ -42,7 +42,7 @@ Usual: a missing Close on an error path, a response body that is not closed, a c
 		},
 		{
 			Name: "SocketsInCloseWait", Severity: Ticket, Category: "leak",
-			Expr: found("close_wait"),
+			Expr: found(`="close_wait"`),
 			For:  "5m", Keep: "10m",
 			Summary:     `{{ $labels.instance }} of {{ $labels.job }} does not close connections whose peer has gone, of {{ $value | humanize }} peer(s)`,
 			Description: `More and more sockets are in CLOSE_WAIT: the peer has closed, this program has not. Each holds a descriptor until the process ends; no time-out frees it.`,
