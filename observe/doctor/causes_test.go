@@ -4,8 +4,10 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -44,6 +46,25 @@ func TestCausesAreComplete(t *testing.T) {
 		for _, text := range []string{i.Title, i.Mechanism, i.Proof, i.Confounders, i.Remedy, i.Next} {
 			if text == "" {
 				t.Errorf("%s is incomplete: %+v", i.Cause, i)
+			}
+		}
+	}
+}
+
+// The command to type next is one that a shell and curl understand, whatever
+// the route is called.
+func TestNextStepMayBeCopied(t *testing.T) {
+	for _, route := range []string{"GET /orders/{id}", `GET /'; touch /tmp/x; '`, "GET /a b&trace=1#%2F+\n\"$(x)`x`[1-9]\u202e"} {
+		for _, cause := range []Cause{SlowRoute, RouteFailing, PanicLoop} {
+			d := &diagnosis{figures: &figures{}}
+			d.add(Finding{Cause: cause, Subject: route})
+			address, ok := strings.CutPrefix(d.findings[0].Next, "curl 'ADMIN/debug/traces?")
+			query, ok2 := strings.CutSuffix(address, "'")
+			if !ok || !ok2 || strings.ContainsAny(query, "' {}[]\"\n`$") {
+				t.Errorf("%s: %s", cause, d.findings[0].Next)
+			}
+			if v, err := url.ParseQuery(query); err != nil || v.Get("route") != route || len(v) != 1 {
+				t.Errorf("%s: asks for %v, %v", cause, v, err)
 			}
 		}
 	}

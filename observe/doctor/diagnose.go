@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -163,6 +164,9 @@ func (d *diagnosis) add(f Finding) {
 	}
 	if f.Next == "" {
 		f.Next = strings.ReplaceAll(i.Next, "%%", "%")
+		// A command is copied into a shell: what stands in its URL is escaped for curl,
+		// which takes no space and expands {id}, and holds no quote that ends its own.
+		f.Next = strings.ReplaceAll(f.Next, "=%s", "="+strings.ReplaceAll(url.QueryEscape(f.Subject), "%2F", "/"))
 		f.Next = strings.ReplaceAll(f.Next, "%s", f.Subject)
 	}
 	f.Share = min(max0(f.Share), 1)
