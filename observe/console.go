@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -25,8 +26,19 @@ const maxOwnSeries = 100
 type consoleFeed struct {
 	t      *Telemetry
 	keep   time.Duration
-	byName map[string][]*serverSeries // the slices are used again
+	byName map[string]*fedRoute
 	cells  []uint64
+	used   map[string]float64 // CPU seconds since the start, by path
+	fed    map[string]float64 // those that the console was told of
+}
+
+// fedRoute is one route and method. Two patterns may stand for one name.
+type fedRoute struct {
+	path    string
+	series  []*serverSeries // the slice is used again
+	seconds float64         // of its requests, since the start
+	grown   float64         // since the last sample
+	cpu     float64
 }
 
 func newConsole(t *Telemetry) (*console.Console, *consoleFeed) {
@@ -36,7 +48,7 @@ func newConsole(t *Telemetry) (*console.Console, *consoleFeed) {
 	}
 	c := console.New(console.Config{Service: t.config.Service, Version: t.config.Version, Started: t.started, Keep: keep, State: t.consoleState})
 	return c, &consoleFeed{
-		t: t, keep: keep, byName: map[string][]*serverSeries{},
+		t: t, keep: keep, byName: map[string]*fedRoute{}, used: map[string]float64{}, fed: map[string]float64{},
 		cells: make([]uint64, 1+(secondsScale.high-secondsScale.low)*perOctave),
 	}
 }
@@ -52,40 +64,90 @@ func (f *consoleFeed) sample(d runtimemetrics.Delta) {
 			d = longer
 		}
 	}
-	f.t.console.Sample(console.Sample{Runtime: d, InFlight: float64(f.t.server.running()), Routes: f.routes, Own: f.t.metrics.ownSeries(maxOwnSeries)})
+	f.read()
+	cpu := math.NaN()
+	if f.t.profiler.used(f.used) == "" {
+		cpu = 0
+		for _, seconds := range f.used {
+			cpu += seconds
+		}
+		f.divide()
+	}
+	f.t.console.Sample(console.Sample{Runtime: d, InFlight: float64(f.t.server.running()), Routes: f.routes, CPU: cpu, Own: f.t.metrics.ownSeries(maxOwnSeries)})
 }
 
-// routes yields what was counted of each route and method. Two patterns may
-// stand for one name.
-func (f *consoleFeed) routes(yield func(console.Route) bool) {
+// read finds the series of each route and method.
+func (f *consoleFeed) read() {
 	known := f.t.server.routes.read.Load()
 	if known == nil {
 		return
 	}
-	for name, all := range f.byName {
-		f.byName[name] = all[:0]
+	for _, r := range f.byName {
+		r.series = r.series[:0]
 	}
 	for _, r := range *known {
 		all := r.known.Load()
 		if all == nil {
 			continue
 		}
-		name, method := "", -1
+		var at *fedRoute
+		method := -1
 		for _, k := range *all {
 			if method != int(k.key.method) {
 				method = int(k.key.method)
-				name = methods[method] + " " + k.route
+				name := methods[method] + " " + k.route
+				if at = f.byName[name]; at == nil {
+					at = &fedRoute{path: k.route}
+					f.byName[name] = at
+				}
 			}
-			f.byName[name] = append(f.byName[name], k)
+			at.series = append(at.series, k)
 		}
 	}
+	for _, r := range f.byName {
+		sum := 0.0
+		for _, k := range r.series {
+			sum += k.duration.own.total()
+		}
+		r.seconds, r.grown = sum, sum-r.seconds
+	}
+}
+
+// divide gives each route the CPU time that was used since the last sample.
+// Profiles tell it by path: those that differ by their method alone share it by
+// their time.
+func (f *consoleFeed) divide() {
+	type sums struct{ grown, seconds float64 }
+	by := make(map[string]sums, len(f.byName))
+	for _, r := range f.byName {
+		s := by[r.path]
+		by[r.path] = sums{s.grown + r.grown, s.seconds + r.seconds}
+	}
+	for _, r := range f.byName {
+		cpu := f.used[r.path] - f.fed[r.path]
+		switch s := by[r.path]; {
+		case s.grown > 0:
+			r.cpu += cpu * r.grown / s.grown
+		case s.seconds > 0: // what still runs has been counted nowhere yet
+			r.cpu += cpu * r.seconds / s.seconds
+		}
+	}
+	for path, s := range by {
+		if s.seconds > 0 {
+			f.fed[path] = f.used[path]
+		}
+	}
+}
+
+// routes yields what was counted of each route and method.
+func (f *consoleFeed) routes(yield func(console.Route) bool) {
 	for name, all := range f.byName {
-		if len(all) == 0 {
+		if len(all.series) == 0 {
 			continue
 		}
 		clear(f.cells)
-		r := console.Route{Name: name, Cells: f.cells}
-		for _, k := range all {
+		r := console.Route{Name: name, Cells: f.cells, CPU: all.cpu}
+		for _, k := range all.series {
 			n, sum := k.duration.own.addTo(f.cells, nil)
 			r.Requests += n
 			r.Seconds += sum
@@ -113,6 +175,7 @@ func (t *Telemetry) consoleState(ctx context.Context) console.State {
 			s.Leaks = len(look.Suspects)
 		}
 	}
+	s.NoCPU = t.profiler.used(nil)
 	if t.captures.store != nil {
 		if why, _, armed := t.captures.store.Armed(); armed {
 			s.Armed = oneLine(cmp.Or(why, "for good"))

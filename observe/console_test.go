@@ -21,10 +21,18 @@ import (
 
 // consoleData is what the page is told.
 type consoleData struct {
-	Total  struct{ C, E, S float64 }
+	State struct {
+		NoCPU string `json:"no_cpu"`
+		SLOs  []struct{ Name string }
+	}
+	Total struct {
+		C, E, S float64
+		U       *float64
+	}
 	Routes []struct {
 		N       string
 		C, E, S float64
+		U       *float64
 		P       []float64
 		D       map[string]float64
 	}
@@ -131,6 +139,51 @@ func TestConsoleAgreesWithAScrape(t *testing.T) {
 		if text := bodyOf(t, ask(tel, "GET", "/debug/requests")); !strings.Contains(text, part) {
 			t.Errorf("no %q in\n%s", part, text)
 		}
+	}
+}
+
+// The CPU of a path is that of its counter, and goes to those that differ by
+// their method by their time.
+func TestConsoleTellsTheCPUOfRoutes(t *testing.T) {
+	tel := start(t, Config{Interval: time.Hour})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/both", func(http.ResponseWriter, *http.Request) {})
+	h := tel.Handler(mux)
+	now := time.Now()
+	sample := func(cores float64) consoleData {
+		now = now.Add(5 * time.Second)
+		d := runtimemetrics.Delta{Time: now, Interval: 5 * time.Second, CPUUser: cores}
+		tel.profiler.sample(d)
+		tel.feed.sample(d)
+		return readConsole(t, tel)
+	}
+	do(h, "GET", "/both")
+	if d := sample(1); d.Total.U != nil || d.Routes[0].U != nil || !strings.Contains(d.State.NoCPU, "ProfileEvery") {
+		t.Errorf("without a profile: %+v, %+v, %q", d.Total, d.Routes[0], d.State.NoCPU)
+	}
+	tel.profiler.keep(keptProfile{Time: now, Routes: []cpuShare{{"/both", .4}, {noRoute, .35}, {"/nobody's", .25}}})
+	do(h, "POST", "/both")
+	d := sample(2)
+	if d.State.NoCPU != "" || d.Total.U == nil || math.Abs(*d.Total.U-15) > 1e-3 || len(d.Routes) != 2 {
+		t.Fatalf("%+v", d)
+	}
+	sum := *d.Routes[0].U + *d.Routes[1].U
+	if math.Abs(sum-.4*15) > 1e-3 || d.Routes[0].N == "POST /both" && *d.Routes[0].U < 6-1e-3 || d.Routes[1].N == "POST /both" && *d.Routes[1].U < 6-1e-3 {
+		t.Errorf("%v of %v; all of it is the one's that had requests: %+v", sum, *d.Total.U, d.Routes)
+	}
+	// Without requests that have ended it goes on by their time so far.
+	if d = sample(2); math.Abs(*d.Routes[0].U+*d.Routes[1].U-.4*25) > 1e-3 || *d.Routes[0].U == 0 {
+		t.Errorf("%+v", d.Routes)
+	}
+	counted := 0.0
+	for _, m := range parse(t, scrape(t, tel, "text/plain"))[routeCPU.Name].Metric {
+		counted += m.Counter.GetValue()
+	}
+	if math.Abs(counted-*d.Total.U) > 1e-3 {
+		t.Errorf("the page has %v s, the counters %v s", *d.Total.U, counted)
+	}
+	if text := bodyOf(t, ask(tel, "GET", "/debug/requests")); !strings.Contains(text, "cpu") || strings.Contains(text, " - ") {
+		t.Errorf("no CPU in\n%s", text)
 	}
 }
 

@@ -61,10 +61,11 @@ type profiler struct {
 	stop atomic.Pointer[context.CancelFunc] // ends the profile that run takes
 
 	mu        sync.Mutex
-	kept      []keptProfile // the newest last
-	shares    []cpuShare    // of the newest profile, kept or not
-	last      keptProfile   // the newest profile, kept or not, busy or not
-	undivided float64       // CPU seconds of no route yet
+	kept      []keptProfile      // the newest last
+	shares    []cpuShare         // of the newest profile, kept or not
+	last      keptProfile        // the newest profile, kept or not, busy or not
+	undivided float64            // CPU seconds of no route yet
+	divided   map[string]float64 // CPU seconds since the start, as cpu counts them; nil: none yet
 }
 
 // keptProfile is one CPU profile in memory, some 10 to 100 kB.
@@ -217,11 +218,38 @@ func (p *profiler) sample(d runtimemetrics.Delta) {
 	if len(p.shares) == 0 {
 		return
 	}
+	if p.divided == nil {
+		p.divided = map[string]float64{}
+	}
 	for _, r := range p.shares {
-		c, _ := p.cpu.with(r.Route)
+		c, exact := p.cpu.with(r.Route)
 		c.Add(r.Share * p.undivided)
+		if !exact {
+			r.Route = other
+		}
+		p.divided[r.Route] += r.Share * p.undivided
 	}
 	p.undivided = 0
+}
+
+// used copies what sample has divided into to, unless that is nil: the CPU
+// seconds of each path since the start, noRoute among them. Without any it says why.
+func (p *profiler) used(to map[string]float64) (why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if to != nil {
+		maps.Copy(to, p.divided)
+	}
+	switch {
+	case p.divided != nil:
+		return ""
+	case p.every < 0:
+		return "no CPU profiles are taken: Config.ProfileEvery is negative"
+	case p.last.Time.IsZero():
+		return "no CPU profile has been taken yet"
+	default:
+		return "no CPU profile has caught anything yet: the service has little to do"
+	}
 }
 
 // cpuData is a CPU profile as the runtime wrote it.

@@ -46,6 +46,7 @@ type State struct {
 	Failed   []string `json:"failed,omitempty"` // readiness checks, with what they said
 	Leaks    int      `json:"leaks"`            // suspects
 	Armed    string   `json:"armed,omitempty"`
+	NoCPU    string   `json:"no_cpu,omitempty"` // why the CPU of routes is not known
 }
 
 // Sample is what was read of the process at one time.
@@ -55,6 +56,9 @@ type Sample struct {
 	// Routes yields each route with its counts since the start of the process.
 	// It is called before Sample returns.
 	Routes iter.Seq[Route]
+	// CPU is how many seconds of CPU profiles have told apart by route since the
+	// start of the process, those of no route among them. NaN: there was none yet.
+	CPU float64
 	// Own are the program's own metrics.
 	Own []Own
 }
@@ -66,6 +70,7 @@ type Route struct {
 	Errors   uint64
 	Seconds  float64
 	Requests uint64
+	CPU      float64 // seconds, see Sample.CPU
 }
 
 // Own is one series of a metric that the program defined.
@@ -92,6 +97,7 @@ type Console struct {
 	rest     rest
 	total    *route
 	tick     [Cells]uint32 // of all routes, since the last sample
+	hasCPU   bool
 	inFlight [points]float32
 	runtime  [][points]float32
 	last     runtimemetrics.Delta
@@ -172,6 +178,10 @@ func (c *Console) sample(s Sample) {
 		r.clear(at)
 	}
 	c.tick = [Cells]uint32{}
+	if s.CPU > 0 { // false where it is not known
+		c.total.spent(s.CPU)
+		c.hasCPU = true
+	}
 	if s.Routes != nil {
 		c.rest = rest{sum: Route{Name: MoreRoutes}}
 		for in := range s.Routes {

@@ -35,6 +35,7 @@ type counted struct {
 	errors uint64
 	n      uint64
 	sum    float64
+	cpu    float64
 }
 
 func newProcess(routes int) *process {
@@ -66,7 +67,7 @@ func (p *process) sample(interval time.Duration) Sample {
 		Routes: func(yield func(Route) bool) {
 			for _, c := range p.routes {
 				cells := c.cells
-				if !yield(Route{Name: c.name, Cells: cells[:], Requests: c.n, Errors: c.errors, Seconds: c.sum}) {
+				if !yield(Route{Name: c.name, Cells: cells[:], Requests: c.n, Errors: c.errors, Seconds: c.sum, CPU: c.cpu}) {
 					return
 				}
 			}
@@ -97,6 +98,7 @@ type routeJSON struct {
 	N    string
 	C, E float64
 	S    float64
+	U    *float64
 	P    []*float64
 	K    []float64
 	W    []float64
@@ -191,6 +193,50 @@ func TestRoutesBeyondTheBoundAreOne(t *testing.T) {
 	i := slices.IndexFunc(f.Routes, func(r routeJSON) bool { return r.N == MoreRoutes })
 	if len(f.Routes) != MaxRoutes+1 || i < 0 || f.Routes[i].C != 300 || f.Total.C != 3*(MaxRoutes+100) {
 		t.Errorf("%d routes, %v requests in all; others %+v", len(f.Routes), f.Total.C, f.Routes[max(i, 0)])
+	}
+}
+
+// The CPU of a route is what was counted in the time range; before the first
+// profile nothing is known of any, which is not zero.
+func TestFrameTellsTheCPUOfRoutes(t *testing.T) {
+	p := newProcess(MaxRoutes + 2)
+	c := New(Config{Started: p.now})
+	sample := func(cpu float64) frameJSON {
+		for _, r := range p.routes {
+			r.took(.1, false)
+		}
+		s := p.sample(5 * time.Second)
+		s.CPU = cpu
+		c.Sample(s)
+		return decode(t, c.frame(time.Minute, true, State{NoCPU: "no profile"}))
+	}
+	if f := sample(math.NaN()); f.Total.U != nil || f.Routes[0].U != nil || f.State.NoCPU != "no profile" {
+		t.Errorf("before the first profile: %+v", f.Total)
+	}
+	p.routes[0].cpu = 3
+	p.routes[MaxRoutes].cpu, p.routes[MaxRoutes+1].cpu = 1, 2 // one of which has no line of its own, whichever
+	of := func(f frameJSON, name string) float64 {
+		for _, r := range f.Routes {
+			if r.N == name {
+				return *r.U
+			}
+		}
+		t.Fatalf("no %q", name)
+		return 0
+	}
+	f := sample(10)
+	if *f.Total.U != 10 || of(f, p.routes[0].name) != 3 || of(f, p.routes[1].name) != 0 || of(f, MoreRoutes) != 3 {
+		t.Errorf("of all %v, of the first %v, of the second %v, of others %v", *f.Total.U, of(f, p.routes[0].name), of(f, p.routes[1].name), of(f, MoreRoutes))
+	}
+	p.routes[0].cpu = 4
+	for range 2 * perSlot {
+		f = sample(12)
+	}
+	if *f.Total.U != 0 || of(f, p.routes[0].name) != 0 {
+		t.Errorf("a minute later %v and %v", *f.Total.U, of(f, p.routes[0].name))
+	}
+	if f := decode(t, c.frame(time.Hour, true, State{})); *f.Total.U != 12 || of(f, p.routes[0].name) != 4 {
+		t.Errorf("since the start %v and %v", *f.Total.U, of(f, p.routes[0].name))
 	}
 }
 
@@ -397,10 +443,19 @@ func TestTextTellsWhereTheTimeGoes(t *testing.T) {
 	c.Diagnosed(diagnosis(p))
 	b.Reset()
 	c.WriteRequests(&b, time.Minute)
-	for _, want := range []string{"2.00/s", "0.0 %", "100.0 %  GET /api/v1/things/0/{id}", "running 25 %", "pool 25 %", "dependency 0 8 %"} {
+	for _, want := range []string{"2.00/s", "0.0 %", "     0.50       -", "100.0 %  GET /api/v1/things/0/{id}", "running 25 %", "pool 25 %", "dependency 0 8 %"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
+	}
+	p.routes[0].took(.25, false)
+	p.routes[0].cpu = 1
+	s := p.sample(5 * time.Second)
+	s.CPU = 4
+	c.Sample(s)
+	b.Reset()
+	if c.WriteRequests(&b, time.Minute); !strings.Contains(b.String(), " 25.0 % 100.0 %  GET") {
+		t.Errorf("no share of the CPU in\n%s", b.String())
 	}
 }
 

@@ -78,13 +78,13 @@ func series[V float32 | int64](o *buf, ring []V, seq uint64, n int) {
 // summary is what the table tells of a route over the time range.
 type summary struct {
 	requests, errors uint64
-	seconds          float64
+	seconds, cpu     float64
 	cells            [Cells]uint64
 }
 
 // over adds up the last n slots and the one that is not full yet.
 func (r *route) over(n int, sum *summary) {
-	*sum = summary{requests: r.now.requests, errors: r.now.errors, seconds: r.now.seconds}
+	*sum = summary{requests: r.now.requests, errors: r.now.errors, seconds: r.now.seconds, cpu: r.now.cpu}
 	for i, v := range r.cells {
 		sum.cells[i] = uint64(v)
 	}
@@ -93,6 +93,7 @@ func (r *route) over(n int, sum *summary) {
 		sum.requests += s.requests
 		sum.errors += s.errors
 		sum.seconds += s.seconds
+		sum.cpu += s.cpu
 		addPacked(&sum.cells, s.packed)
 	}
 }
@@ -107,7 +108,7 @@ func (c *Console) from(n int) time.Time {
 	return c.starts[0]
 }
 
-func (o *buf) summary(s *summary) {
+func (o *buf) summary(s *summary, hasCPU bool) {
 	o.raw(`"c":`)
 	o.num(float64(s.requests))
 	o.raw(`,"e":`)
@@ -116,6 +117,10 @@ func (o *buf) summary(s *summary) {
 	o.num(s.seconds)
 	o.raw(`,"p":`)
 	o.nums(quantile(&s.cells, .5), quantile(&s.cells, .95), quantile(&s.cells, .99))
+	if hasCPU {
+		o.raw(`,"u":`)
+		o.num(s.cpu)
+	}
 }
 
 // frame is what a page is told: with full all that the rings hold, else the
@@ -153,7 +158,7 @@ func (c *Console) frame(over time.Duration, full bool, state State) []byte {
 	var sum summary
 	c.total.over(n, &sum)
 	o.raw(`,"total":{`)
-	o.summary(&sum)
+	o.summary(&sum, c.hasCPU)
 	o.raw("}")
 	o.key("routes")
 	o.raw("[")
@@ -170,7 +175,7 @@ func (c *Console) frame(over time.Duration, full bool, state State) []byte {
 		o.raw(`{"n":`)
 		o.b = append(o.b, r.json...)
 		o.raw(",")
-		o.summary(&sum)
+		o.summary(&sum, c.hasCPU)
 		o.key("k")
 		series(o, r.requests[:], c.seq, curve)
 		if r.split != nil {

@@ -32,6 +32,7 @@ type route struct {
 	prev     [Cells]uint32
 	errors0  uint64
 	seconds0 float64
+	cpu0     float64
 
 	requests, errors, seconds [points]float32
 	quantiles                 [points][3]uint8            // cells of p50, p95 and p99
@@ -48,7 +49,7 @@ type route struct {
 // most are empty.
 type slot struct {
 	requests, errors uint64
-	seconds          float64
+	seconds, cpu     float64
 	packed           []byte
 }
 
@@ -150,6 +151,7 @@ func (c *Console) route(in Route, at int) {
 		r = newRoute(in.Name)
 		c.routes[in.Name] = r
 	}
+	r.spent(in.CPU)
 	var cells [Cells]uint32
 	var n uint64
 	for i, v := range in.Cells {
@@ -185,6 +187,14 @@ func (o *rest) add(in Route) {
 	o.sum.Requests += in.Requests
 	o.sum.Errors += in.Errors
 	o.sum.Seconds += in.Seconds
+	o.sum.CPU += in.CPU
+}
+
+// spent notes the CPU seconds of one interval, of which seconds is the sum
+// since the start.
+func (r *route) spent(seconds float64) {
+	r.now.cpu += max(seconds-r.cpu0, 0)
+	r.cpu0 = seconds
 }
 
 // add adds the counts of one interval.

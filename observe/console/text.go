@@ -11,7 +11,9 @@ import (
 )
 
 // WriteRequests writes the table of routes as text, those that take most of
-// the time first.
+// the time first. In flight is how many requests of a route were under way on
+// average, by the time that those which have ended took; cpu is its share of
+// what the process used, by the last CPU profiles.
 func (c *Console) WriteRequests(w io.Writer, over time.Duration) {
 	c.mu.Lock()
 	n := slotsOf(over, c.config.Keep)
@@ -21,19 +23,21 @@ func (c *Console) WriteRequests(w io.Writer, over time.Duration) {
 		requests      float64
 		errors        float64
 		seconds       float64
+		cpu           float64
 		p50, p95, p99 float64
 		split         [splitParts]float64
 		parts         *split
 	}
 	var lines []line
 	var sum summary
-	all := 0.0
+	c.total.over(n, &sum)
+	all, cpu := 0.0, sum.cpu
 	for _, r := range c.routes {
 		r.over(n, &sum)
 		if sum.requests == 0 {
 			continue
 		}
-		l := line{r.name, float64(sum.requests), float64(sum.errors), sum.seconds, quantile(&sum.cells, .5), quantile(&sum.cells, .95), quantile(&sum.cells, .99), [splitParts]float64{}, nil}
+		l := line{r.name, float64(sum.requests), float64(sum.errors), sum.seconds, sum.cpu, quantile(&sum.cells, .5), quantile(&sum.cells, .95), quantile(&sum.cells, .99), [splitParts]float64{}, nil}
 		if r.split != nil {
 			names := *r.split
 			l.split, l.parts = r.split.mean(c.diagnosed, &c.whens, from.UnixMilli()), &names
@@ -50,12 +54,16 @@ func (c *Console) WriteRequests(w io.Writer, over time.Duration) {
 		return cmp.Or(cmp.Compare(b.seconds, a.seconds), strings.Compare(a.name, b.name))
 	})
 	seconds := to.Sub(from).Seconds()
-	fmt.Fprintf(w, "%s to %s\n\n%10s %8s %9s %9s %9s %7s  %s\n", from.Format(time.TimeOnly), to.Format(time.TimeOnly), "rate", "errors", "p50", "p95", "p99", "time", "route")
+	fmt.Fprintf(w, "%s to %s\n\n%10s %8s %9s %9s %9s %9s %7s %7s  %s\n", from.Format(time.TimeOnly), to.Format(time.TimeOnly), "rate", "errors", "p50", "p95", "p99", "in flight", "cpu", "time", "route")
 	for _, l := range lines {
-		fmt.Fprintf(w, "%8.2f/s %6.1f %% %9s %9s %9s %5.1f %%  %s\n", l.requests/seconds, 100*l.errors/l.requests,
-			short(l.p50), short(l.p95), short(l.p99), 100*l.seconds/math.Max(all, 1e-9), plain(l.name))
+		share := "-" // no profile has told yet
+		if cpu > 0 {
+			share = fmt.Sprintf("%.1f %%", 100*l.cpu/cpu)
+		}
+		fmt.Fprintf(w, "%8.2f/s %6.1f %% %9s %9s %9s %9.2f %7s %5.1f %%  %s\n", l.requests/seconds, 100*l.errors/l.requests,
+			short(l.p50), short(l.p95), short(l.p99), l.seconds/seconds, share, 100*l.seconds/math.Max(all, 1e-9), plain(l.name))
 		if why := l.parts.text(l.split); why != "" {
-			fmt.Fprintf(w, "%60s%s\n", "", why)
+			fmt.Fprintf(w, "%78s%s\n", "", why)
 		}
 	}
 }

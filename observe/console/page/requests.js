@@ -1,6 +1,6 @@
 // Requests: the table of routes, and one route with its latencies, where its
 // time goes, and its slowest and failed traces.
-import { h, number, duration, percent, sum, clock } from "./dom.js"
+import { h, number, duration, percent, sum, clock, last } from "./dom.js"
 import { spark, drawSpark, lines, heat } from "./charts.js"
 
 const parts = ["running", "ready", "gc assist", "lock", "pool", "other"]
@@ -33,13 +33,27 @@ const columns = [
   ["p50", "p50", r => r.p[0] ?? -1],
   ["p95", "p95", r => r.p[1] ?? -1],
   ["p99", "p99", r => r.p[2] ?? -1],
+  ["flight", "In flight", r => r.s],
+  ["cpu", "CPU", r => r.u ?? -1],
   ["time", "Share of time", r => r.s],
 ]
+const titles = {
+  flight: "Requests under way, on average over the time range: the time that those which have ended took",
+  cpu: "Share of the CPU that the process used, by its last CPU profiles; what is missing to 100 % was used outside of requests",
+  time: "Share of the time of all requests",
+}
+const flight = v => v >= .01 || v === 0 ? number(v) : "<0.01"
+
+// cpu is the part of the process's CPU that a route used, as [text, in full].
+function cpu(r, data, seconds) {
+  if (r.u == null || !data.total.u) return ["–", data.state.no_cpu || "no CPU was used in this time that a profile has told of"]
+  return [percent(r.u / data.total.u), `${number(r.u / seconds)} of ${number(data.total.u / seconds)} cores, by the last CPU profiles`]
+}
 
 function openTable(page) {
   const filter = h("input", { type: "search", placeholder: "Filter routes", "aria-label": "Filter routes", oninput: () => page.change({ q: filter.value }) })
   filter.value = page.where().query.get("q") ?? ""
-  const heads = columns.map(([key, title]) => h("th", { class: key === "name" || key === "time" ? "" : "n", scope: "col" },
+  const heads = columns.map(([key, title]) => h("th", { class: key === "name" || key === "time" ? "" : "n", scope: "col", title: titles[key] },
     h("button", { type: "button", onclick: () => sortBy(key) }, title)))
   const body = h("tbody")
   const note = h("span.muted")
@@ -55,7 +69,7 @@ function openTable(page) {
   }
 
   function row(name) {
-    const cells = columns.map(([key, title]) => h("td", { class: key === "name" ? "name" : key === "time" ? "" : "n", "data-label": key === "name" ? null : title }))
+    const cells = columns.map(([key, title]) => h("td", { class: key === "name" ? "name" : key === "time" ? "" : "n", "data-label": key === "name" ? null : key === "time" ? "Time" : title }))
     const link = h("a", { href: page.href("requests", name) }, name)
     cells[0].append(link)
     const curve = spark([]), time = h("td.time")
@@ -65,7 +79,7 @@ function openTable(page) {
   function update(data) {
     const query = page.where().query
     const sort = query.get("sort") ?? "-time", key = sort.replace("-", ""), down = sort.startsWith("-")
-    const column = columns.find(c => c[0] === key) ?? columns[6]
+    const column = columns.find(c => c[0] === key) ?? last(columns)
     heads.forEach((th, i) => columns[i] === column ? th.setAttribute("aria-sort", down ? "descending" : "ascending") : th.removeAttribute("aria-sort"))
     const q = (query.get("q") ?? "").toLowerCase()
     const all = [...data.routes.values()]
@@ -92,13 +106,18 @@ function openTable(page) {
       const share = total ? r.s / total : 0
       const fill = h("i")
       fill.style.width = 100 * share + "%"
-      at.cells[6].replaceChildren(h("span.meter", { "aria-hidden": "true" }, fill), percent(share))
+      at.cells[6].textContent = flight(r.s / seconds)
+      const [used, full] = cpu(r, data, seconds)
+      at.cells[7].textContent = used
+      at.cells[7].title = full
+      at.cells[7].classList.toggle("faint", used === "–")
+      at.cells[8].replaceChildren(h("span.meter", { "aria-hidden": "true" }, fill), percent(share))
       drawSpark(at.curve, r.k)
       at.time.replaceChildren(splitBar(r))
     }
     for (const name of rows.keys()) if (!data.routes.has(name)) rows.delete(name)
     const want = shown.map(r => rows.get(r.n).tr)
-    if (!want.length) body.replaceChildren(h("tr", null, h("td.empty", { colspan: 9 }, all.length ? "no route has this in its name" : "no requests yet")))
+    if (!want.length) body.replaceChildren(h("tr", null, h("td.empty", { colspan: 11 }, all.length ? "no route has this in its name" : "no requests yet")))
     else if (want.length !== body.childElementCount || want.some((tr, i) => body.children[i] !== tr)) {
       const focused = document.activeElement
       body.replaceChildren(...want)
@@ -115,9 +134,10 @@ function openRoute(page) {
   const flow = lines({ title: "Requests and errors", format: v => number(v) + "/s" })
   const map = heat({ title: "Latency over time", format: duration })
   const split = lines({ title: "Where the time goes: requests at it on average", format: number, stacked: true, wide: true, height: 190 })
+  const blame = h("p.muted", { hidden: true })
   const traces = h("div.panel", null, h("p.empty", null, "no traces of this route yet"))
   const wait = h("p.empty", null, "loading")
-  const body = h("div", { hidden: true }, facts, bar, legend, h("div.grid.two", null, latency.el, flow.el, map.el, split.el),
+  const body = h("div", { hidden: true }, facts, bar, legend, blame, h("div.grid.two", null, latency.el, flow.el, map.el, split.el),
     h("h2", null, "Failed and slowest traces"), traces)
   const el = h("div", null, h("div.bar", null, h("h2", null, h("a", { href: page.href("requests") }, "Routes"), " / " + name)), wait, body)
   let asked = 0, closed = false, tracesAt = 0
@@ -147,7 +167,11 @@ function openRoute(page) {
     let found
     try { found = (await page.get("/debug/traces?format=json&route=" + encodeURIComponent(name))).traces } catch { return }
     if (closed || traces.contains(document.activeElement)) return
-    if (found.length) traces.replaceChildren(...found.slice(0, 10).map(waterfall))
+    if (!found.length) return
+    traces.replaceChildren(...found.slice(0, 10).map(waterfall))
+    const own = inside(found)
+    blame.hidden = !own.length
+    blame.replaceChildren("In its failed and slowest traces: ", ...own.flatMap(([name, share], i) => [i ? ", " : "", h("b", null, name), " " + percent(share)]))
   }
 
   return {
@@ -158,14 +182,36 @@ function openRoute(page) {
       if (r) {
         const all = pieces(r), total = sum(all.map(p => p.value)), seconds = (data.to - data.from) / 1000
         facts.replaceChildren(...[["Rate", number(r.c / seconds) + "/s"], ["Requests", number(r.c)], ["Errors", `${number(r.e)} (${percent(r.c ? r.e / r.c : 0)})`],
-          ["p50 / p95 / p99", r.p.map(duration).join(" / ")], ["Share of time", percent(r.s / sum([...data.routes.values()].map(x => x.s)))]]
-          .map(([k, v]) => h("div", null, h("dt", null, k), h("dd", null, v))))
+          ["p50 / p95 / p99", r.p.map(duration).join(" / ")], ["In flight", flight(r.s / seconds), titles.flight], ["CPU", ...cpu(r, data, seconds)], ["Share of time", percent(r.s / sum([...data.routes.values()].map(x => x.s)))]]
+          .map(([k, v, title]) => h("div", { title }, h("dt", null, k), h("dd", null, v))))
         bar.replaceChildren(total ? splitBar(r).firstChild : "")
         legend.replaceChildren(...all.filter(p => p.value > .005 * total).map(p => h("li", { title: words[p.name] }, h("i", { class: p.color }), p.name, h("b", null, percent(p.value / total)))))
       }
       load(data)
     },
   }
+}
+
+// inside tells in which spans the time of traces was spent, without that of the
+// spans below them: the three largest with their shares.
+function inside(traces) {
+  const own = new Map()
+  let total = 0
+  for (const trace of traces) {
+    const below = Map.groupBy(trace.spans, s => s.parent_id)
+    for (const s of trace.spans) {
+      let covered = 0, edge = s.offset_ns // calls that are made at the same time count once
+      for (const c of (below.get(s.span_id) ?? []).toSorted((a, b) => a.offset_ns - b.offset_ns)) {
+        const end = Math.min(c.offset_ns + c.duration_ns, s.offset_ns + s.duration_ns)
+        covered += Math.max(end - Math.max(c.offset_ns, edge), 0)
+        edge = Math.max(edge, end)
+      }
+      const self = Math.max(s.duration_ns - covered, 0)
+      own.set(s.name, (own.get(s.name) ?? 0) + self)
+      total += self
+    }
+  }
+  return [...own].filter(([, v]) => v >= .02 * total).sort((a, b) => b[1] - a[1]).slice(0, 3).map(([name, v]) => [name, v / total])
 }
 
 // waterfall draws one trace.
