@@ -21,9 +21,10 @@ import (
 // has a memory of its own of its last look, so that two do not disturb each
 // other. Its methods may not be called concurrently.
 type evidence struct {
-	t      *Telemetry
-	before runtimemetrics.Snapshot // at the last look
-	seen   map[string]int          // how many series of each metric are known
+	t          *Telemetry
+	before     runtimemetrics.Snapshot // at the last look
+	heapBefore float64
+	seen       map[string]int // how many series of each metric are known
 
 	routes       indexed[*routeEvidence]
 	dependencies indexed[*dependencyEvidence]
@@ -331,6 +332,13 @@ func (e *evidence) runtime(d *runtimemetrics.Delta) doctor.Runtime {
 	if !runtimemetrics.Known(io) {
 		io = d.HostPressure.IOSome
 	}
+	// Between two collections nothing is known of what is live: what the last ones
+	// showed still holds, as far as it can: no heap grows by more than is allocated.
+	before := e.before.Memory.HeapLive
+	if !(d.GCPerSecond > 0) && e.heapBefore > 0 {
+		before = max(e.heapBefore, before-max(d.AllocatedPerSecond, 0)*d.Interval.Seconds())
+	}
+	e.heapBefore = orNot(before)
 	mean := 0.0
 	if n := d.Sched.Count(); n > 0 {
 		mean = d.Sched.Sum().Seconds() / float64(n)
@@ -353,7 +361,7 @@ func (e *evidence) runtime(d *runtimemetrics.Delta) doctor.Runtime {
 		HostBusy: orNot(d.HostBusyShare), HostOwn: cpu / cpus, Steal: orNot(d.StealShare),
 		CPUPressure: orNot(d.HostPressure.CPUSome), IOPressure: orNot(io),
 		MemoryFree: orNot(d.Headroom.Ratio), MemoryBy: d.Headroom.By, MemoryAfter: latest.Headroom.After,
-		HeapLive: orNot(d.Now.Memory.HeapLive), HeapBefore: orNot(e.before.Memory.HeapLive), HeapRoom: orNot(d.Headroom.Limit - d.Headroom.Used),
+		HeapLive: orNot(d.Now.Memory.HeapLive), HeapBefore: e.heapBefore, HeapRoom: orNot(d.Headroom.Limit - d.Headroom.Used),
 		Goroutines: orNot(d.Now.Goroutines.Total), GoroutinesBefore: orNot(e.before.Goroutines.Total), Created: orNot(d.GoroutinesPerSecond),
 		NotInGo: e.threads / e.samples, Threads: orNot(d.Now.Process.Threads),
 		Descriptors: orNot(d.Now.Process.Descriptors), DescriptorsBefore: orNot(e.before.Process.Descriptors), DescriptorMax: orNot(d.Now.Process.DescriptorLimit),

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/loadline-go/loadline/observe/doctor"
+	"github.com/loadline-go/loadline/runtimemetrics"
 )
 
 // windowOf returns what is found in a window that work fills, second by second.
@@ -449,5 +450,24 @@ func TestStreamsAreNotStuck(t *testing.T) {
 	<-done
 	if n := tel.server.streaming.Load(); n != 0 {
 		t.Errorf("%d streams after all have ended", n)
+	}
+}
+
+// What grew until the last collection is told until the next, but never more than
+// was allocated meanwhile.
+func TestTheHeapIsJudgedBetweenCollections(t *testing.T) {
+	e := newEvidence(start(t, Config{}))
+	for i, c := range []struct{ live, gcs, allocated, want float64 }{
+		{50e6, 1, 5e6, 50e6},
+		{50e6, 1, 5e6, 50e6}, // collected: the heap at the beginning
+		{80e6, 0, 5e6, 50e6}, // 30 MB more, of which 50 MB can be
+		{80e6, 0, 1e6, 70e6},
+		{80e6, 1, 5e6, 80e6},
+	} {
+		e.before.Memory.HeapLive = c.live
+		d := runtimemetrics.Delta{Interval: 10 * time.Second, GCPerSecond: c.gcs, AllocatedPerSecond: c.allocated}
+		if got := e.runtime(&d).HeapBefore; got != c.want {
+			t.Errorf("%d: %.0f MB before, want %.0f", i, got/1e6, c.want/1e6)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/pprof/profile"
@@ -28,12 +29,20 @@ const (
 	cpuSitesFor = 2 * time.Second
 	// One contention in ten, while sites are looked for.
 	denseMutexes = 10
+	// What grew in this time is told from what was there before.
+	heldFor = 5 * time.Minute
 	// maxSites bounds the sites of a kind; the rest is less than what is told.
 	maxSites = 20
 )
 
 // sites finds the places in the program that a diagnosis asks for.
-type sites struct{ t *Telemetry }
+type sites struct {
+	t *Telemetry
+
+	mu   sync.Mutex
+	held map[string]weighed // bytes in use by function, when they were first looked at
+	at   time.Time
+}
 
 // take takes the profiles that are wanted, within a time, and returns what they
 // show, the heaviest sites of each kind first.
@@ -48,16 +57,19 @@ func (s *sites) take(ctx context.Context, wants []doctor.SiteKind, within time.D
 	allocs := slices.Contains(wants, doctor.Allocates)
 	var before map[string]weighed
 	if allocs {
-		before = s.allocated()
+		before = s.memory("alloc_space")
 	}
 	began := time.Now()
 	if slices.ContainsFunc(wants, func(k doctor.SiteKind) bool {
-		return k != doctor.OnCPU && k != doctor.Allocates && k != doctor.Stays
+		return k != doctor.OnCPU && k != doctor.Allocates && k != doctor.Holds && k != doctor.Stays
 	}) {
 		s.stacks(ctx, min(within, time.Second), &found)
 	}
 	if slices.Contains(wants, doctor.Stays) {
 		s.staying(&found)
+	}
+	if slices.Contains(wants, doctor.Holds) {
+		s.holding(&found)
 	}
 	if allocs {
 		select {
@@ -65,7 +77,7 @@ func (s *sites) take(ctx context.Context, wants []doctor.SiteKind, within time.D
 		case <-ctx.Done():
 		}
 		if took := time.Since(began).Seconds(); took > 0 {
-			for name, now := range s.allocated() {
+			for name, now := range s.memory("alloc_space") {
 				if grown := now.weight - before[name].weight; grown > 0 {
 					found.add(doctor.Allocates, now.frame, "", grown/took, "")
 				}
@@ -190,10 +202,28 @@ type weighed struct {
 	weight float64
 }
 
-// allocated returns the bytes that were allocated so far, by the program's own
-// functions, as far as the memory profile knows them: up to the last but one
-// collection.
-func (s *sites) allocated() map[string]weighed {
+// holding finds whose memory grew since the first look, or since the one that was
+// taken when that was heldFor ago.
+func (s *sites) holding(found *siteSums) {
+	now := s.memory("inuse_space")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	age := time.Since(s.at)
+	if s.held != nil && age < 2*heldFor {
+		for name, one := range now {
+			if grown := one.weight - s.held[name].weight; grown > 0 {
+				found.add(doctor.Holds, one.frame, "", grown/age.Seconds(), "")
+			}
+		}
+	}
+	if s.held == nil || age >= heldFor {
+		s.held, s.at = now, time.Now()
+	}
+}
+
+// memory returns the bytes of a kind in the memory profile, by the program's own
+// functions, up to the last but one collection.
+func (s *sites) memory(kind string) map[string]weighed {
 	sums := map[string]weighed{}
 	cost := threadCost(func() {
 		var b bytes.Buffer
@@ -204,7 +234,7 @@ func (s *sites) allocated() map[string]weighed {
 		if err != nil {
 			return
 		}
-		value := valueOf(read, "alloc_space")
+		value := valueOf(read, kind)
 		for _, sample := range read.Sample {
 			frames := framesOf(sample)
 			if at := ownFrame(frames); at >= 0 && value >= 0 {

@@ -267,6 +267,33 @@ func TestSitesSayWhichGoroutinesStay(t *testing.T) {
 	}
 }
 
+//go:noinline
+func hoard(n int) []byte { return make([]byte, n) }
+
+func TestSitesSayWhoHoldsMoreMemory(t *testing.T) {
+	tel := start(t, Config{})
+	holds := []doctor.SiteKind{doctor.Holds}
+	if first := tel.sites.take(t.Context(), holds, 0); len(first) > 0 {
+		t.Fatalf("%+v: there is nothing to compare with yet", first)
+	}
+	var kept [][]byte
+	for end := time.Now().Add(time.Minute); ; {
+		for range 32 { // each is sampled: twice the rate of the profile
+			kept = append(kept, hoard(1<<20))
+		}
+		runtime.GC()
+		runtime.GC() // a profile shows what the last but one collection left
+		all := tel.sites.take(t.Context(), holds, 0)
+		if len(all) > 0 && strings.HasPrefix(all[0].Function, "observe.hoard (sites_test.go:") && all[0].Weight > 0 {
+			break
+		}
+		if time.Now().After(end) || len(kept) > 500 {
+			t.Fatalf("%+v", all)
+		}
+	}
+	runtime.KeepAlive(kept)
+}
+
 func TestDiskAndSystemCallsAreToldApart(t *testing.T) {
 	frames := func(names ...string) (all []frame) {
 		for _, n := range names {

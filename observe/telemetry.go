@@ -182,7 +182,7 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	}
 
 	t.guard = newGuard(config)
-	t.diagnoses, t.sites = newDiagnoses(t), &sites{t}
+	t.diagnoses, t.sites = newDiagnoses(t), &sites{t: t}
 	t.console, t.feed = newConsole(t)
 	t.admin = t.adminMux()
 	if config.AdminAddr != Off {

@@ -78,7 +78,7 @@ type Runtime struct {
 	MemoryBy    string        // which limit: cgroup, gomemlimit or host
 	MemoryAfter time.Duration // until it is reached at the present growth; 0: it is not, or not known
 	HeapLive    float64       // bytes, after the last collection
-	HeapBefore  float64       // HeapLive at the beginning of the interval
+	HeapBefore  float64       // HeapLive before the collections of the interval; without one, before those of the last interval that had some
 	HeapRoom    float64       // bytes until the nearest limit
 
 	Goroutines        float64
@@ -240,5 +240,6 @@ const (
 	Call      SiteKind = "call"      // is in a call that a wrapper sees
 	Timers    SiteKind = "timers"    // CPU of the runtime's timers
 	Scheduler SiteKind = "scheduler" // CPU of the runtime's scheduler
+	Holds     SiteKind = "holds"     // allocated what is live and was not at an earlier look, in bytes per second
 	Stays     SiteKind = "stays"     // is a goroutine of no request or job; the weight is how many
 )

@@ -406,7 +406,7 @@ func (f *figures) sites(kinds ...SiteKind) (weight float64, top Site) {
 func (f *figures) sampled() bool {
 	for _, s := range f.now.Sites {
 		switch s.Kind {
-		case OnCPU, Allocates, Timers, Scheduler, Stays:
+		case OnCPU, Allocates, Holds, Timers, Scheduler, Stays:
 		default:
 			return true
 		}

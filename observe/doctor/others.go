@@ -208,28 +208,36 @@ func (d *diagnosis) memory(found map[Cause]bool) {
 	}
 	proof := []Proof{
 		{"observe_memory_headroom_ratio", rt.MemoryFree, lowMemory, fmt.Sprintf("%s of the limit (%s) is free", pct(max0(rt.MemoryFree)), limitName(rt.MemoryBy))},
-		{"observe_memory_heap_live_bytes", max0(rt.HeapLive), max0(rt.HeapBefore), fmt.Sprintf("%.1f MiB live heap, %.1f MiB at the beginning of the interval", max0(rt.HeapLive)/(1<<20), max0(rt.HeapBefore)/(1<<20))},
+		{"observe_memory_heap_live_bytes", max0(rt.HeapLive), max0(rt.HeapBefore), fmt.Sprintf("%.1f MiB live heap, %.1f MiB before", max0(rt.HeapLive)/(1<<20), max0(rt.HeapBefore)/(1<<20))},
 	}
 	switch {
 	case found[HeapLeak]:
 	case grows && (ends || low) && !d.young:
-		d.want(Allocates)
-		_, top := d.sites(Allocates)
-		d.add(Finding{Cause: HeapLeak, Subject: top.Function, Level: level, Confidence: 0.6, After: rt.MemoryAfter,
-			Summary: fmt.Sprintf("the live heap grew by %.1f MiB in %v and fills the memory in %s", grown/(1<<20), shortTime(d.now.Interval), about(rt.MemoryAfter)), Proof: proof})
+		d.add(Finding{Cause: HeapLeak, Subject: d.holder(), Level: level, Confidence: 0.6, After: rt.MemoryAfter,
+			Summary: fmt.Sprintf("the live heap grew by %.1f MiB to %.0f MiB and fills the memory in %s", grown/(1<<20), rt.HeapLive/(1<<20), about(rt.MemoryAfter)), Proof: proof})
 		return
 	}
 	if !found[HeapLeak] && grows && !ends && !low && !d.young && d.past > 0 && rt.HeapLive >= 1.5*max0(d.was.HeapLive) && !d.slow() {
 		// Nothing fails soon, and it may be a cache that fills.
-		_, top := d.sites(Allocates)
-		d.add(Finding{Cause: HeapLeak, Subject: top.Function, Level: Info, Confidence: 0.5,
-			Summary: fmt.Sprintf("the live heap grew by %.1f MiB in %s to %.0f MiB (usually %.0f)", grown/(1<<20), shortTime(d.now.Interval), rt.HeapLive/(1<<20), max0(d.was.HeapLive)/(1<<20)),
+		d.add(Finding{Cause: HeapLeak, Subject: d.holder(), Level: Info, Confidence: 0.5,
+			Summary: fmt.Sprintf("the live heap grew by %.1f MiB to %.0f MiB (usually %.0f)", grown/(1<<20), rt.HeapLive/(1<<20), max0(d.was.HeapLive)/(1<<20)),
 			Proof:   proof[1:]})
 	}
 	if low || ends && rt.MemoryFree < 0.25 {
 		d.add(Finding{Cause: MemoryNearLimit, Level: level, Confidence: 0.9, After: rt.MemoryAfter,
 			Summary: fmt.Sprintf("%s of the memory limit (%s) is free", pct(max0(rt.MemoryFree)), limitName(rt.MemoryBy)), Proof: proof})
 	}
+}
+
+// holder is the function that allocated most of what the live heap grew by, empty
+// while that is not known.
+func (d *diagnosis) holder() string {
+	d.want(Holds)
+	all, top := d.sites(Holds)
+	if max0(top.Weight) < all/2 {
+		return ""
+	}
+	return top.Function
 }
 
 func limitName(by string) string {

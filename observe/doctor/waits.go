@@ -200,7 +200,7 @@ func (d *diagnosis) themselves() {
 			if cause == BlockingSyscalls && pressure >= 0.2 {
 				cause = DiskStall
 			}
-			if cause == SlowRoute {
+			if cause == SlowRoute || cause == SlowClients { // whoever waits there is the route, not its line
 				if route := d.slowest(); route != "" {
 					subject = route
 				}
