@@ -5,15 +5,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/pprof/profile"
 
 	"github.com/loadline-go/loadline/observe/doctor"
 )
@@ -410,5 +414,46 @@ func TestSitesAreBounded(t *testing.T) {
 	all := s.heaviest()
 	if len(all) != maxSites+1 || all[1].Function != "main.f999" || len(all[0].Function) > 210 || all[0].Weight != 1000 {
 		t.Errorf("%d sites, %+v", len(all), all[:2])
+	}
+}
+
+func TestCPUIsOfWhoComputesOfTimersAndOfTheScheduler(t *testing.T) {
+	p := &profile.Profile{SampleType: []*profile.ValueType{{Type: "samples", Unit: "count"}, {Type: "cpu", Unit: "nanoseconds"}}, DurationNanos: 1e9}
+	sample := func(cpu int64, labels map[string][]string, functions ...string) {
+		s := &profile.Sample{Value: []int64{cpu / 1e7, cpu}, Label: labels}
+		for _, name := range functions { // the leaf stands first
+			s.Location = append(s.Location, &profile.Location{Line: []profile.Line{{Function: &profile.Function{Name: name, Filename: "/src/x.go"}, Line: 1}}})
+		}
+		p.Sample = append(p.Sample, s)
+	}
+	sample(5e8, map[string][]string{routeLabel: {"/report"}}, "strings.Index", "main.render", "main.handle", "net/http.(*conn).serve")
+	sample(1e8, map[string][]string{jobLabel: {"reindex"}}, "main.index")
+	sample(2e8, nil, "runtime.(*timers).run", "runtime.findRunnable", "runtime.schedule", "runtime.mcall")
+	sample(3e8, nil, "time.Sleep", "main.poll")
+	sample(4e8, nil, "runtime.futex", "runtime.findRunnable", "runtime.schedule", "runtime.mcall")
+	sample(9e8, nil, "runtime.scanobject", "runtime.gcBgMarkWorker") // told by the collector's own figures
+	sample(1e8, nil)
+	var sums siteSums
+	cpuSites(p, &sums)
+	got := map[doctor.SiteKind]map[string]float64{}
+	for _, s := range sums.heaviest() {
+		if got[s.Kind] == nil {
+			got[s.Kind] = map[string]float64{}
+		}
+		got[s.Kind][s.Route+" "+strings.SplitN(s.Function, " ", 2)[0]] += math.Round(10*s.Weight) / 10
+	}
+	want := map[doctor.SiteKind]map[string]float64{
+		doctor.OnCPU:     {"/report main.render": 0.5, "reindex main.index": 0.1},
+		doctor.Timers:    {" runtime.mcall": 0.2, " main.poll": 0.3},
+		doctor.Scheduler: {" runtime.mcall": 0.4},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for _, broken := range []*profile.Profile{{}, {SampleType: p.SampleType, Sample: p.Sample}} {
+		var none siteSums
+		if cpuSites(broken, &none); len(none.all) > 0 {
+			t.Errorf("%v of a profile without a duration or a kind", none.all)
+		}
 	}
 }
