@@ -428,6 +428,9 @@ func TestCPUIsOfWhoComputesOfTimersAndOfTheScheduler(t *testing.T) {
 	}
 	sample(5e8, map[string][]string{routeLabel: {"/report"}}, "strings.Index", "main.render", "main.handle", "net/http.(*conn).serve")
 	sample(1e8, map[string][]string{jobLabel: {"reindex"}}, "main.index")
+	// Requests that the profile found under way.
+	sample(3e8, nil, "main.render", "main.handle", module+"observe.(*handler).ServeHTTP")
+	sample(1e8, nil, "main.other", "main.handle", module+"observe.(*handler).ServeHTTP")
 	sample(2e8, nil, "runtime.(*timers).run", "runtime.findRunnable", "runtime.schedule", "runtime.mcall")
 	sample(3e8, nil, "time.Sleep", "main.poll")
 	sample(4e8, nil, "runtime.futex", "runtime.findRunnable", "runtime.schedule", "runtime.mcall")
@@ -443,7 +446,7 @@ func TestCPUIsOfWhoComputesOfTimersAndOfTheScheduler(t *testing.T) {
 		got[s.Kind][s.Route+" "+strings.SplitN(s.Function, " ", 2)[0]] += math.Round(10*s.Weight) / 10
 	}
 	want := map[doctor.SiteKind]map[string]float64{
-		doctor.OnCPU:     {"/report main.render": 0.5, "reindex main.index": 0.1},
+		doctor.OnCPU:     {"/report main.render": 0.8, "reindex main.index": 0.1, " main.other": 0.1},
 		doctor.Timers:    {" runtime.mcall": 0.2, " main.poll": 0.3},
 		doctor.Scheduler: {" runtime.mcall": 0.4},
 	}

@@ -290,6 +290,14 @@ func cpuSites(p *profile.Profile, sums *siteSums) {
 	if value < 0 || took <= 0 {
 		return
 	}
+	// A request that was under way when the profile began has no label: it is of the
+	// routes whose labelled requests run the same function.
+	type unlabelled struct {
+		who   frame
+		cores float64
+	}
+	var early []unlabelled
+	labelled := map[string]map[string]float64{} // cores by function and route
 	for _, sample := range p.Sample {
 		cores := float64(sample.Value[value]) / took
 		route := ""
@@ -313,8 +321,28 @@ func cpuSites(p *profile.Profile, sums *siteSums) {
 		case has(frames, "runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge"): // told by the runtime's own figures
 		case at < 0 && has(frames, "runtime.mcall", "runtime.schedule", "runtime.findRunnable", "runtime.mstart", "runtime.sysmon", "runtime.park_m"):
 			sums.add(doctor.Scheduler, who, route, cores, "")
+		case route == "" && has(frames, servingFrames...):
+			early = append(early, unlabelled{who, cores})
 		default:
+			if route != "" {
+				if labelled[who.name()] == nil {
+					labelled[who.name()] = map[string]float64{}
+				}
+				labelled[who.name()][route] += cores
+			}
 			sums.add(doctor.OnCPU, who, route, cores, "")
+		}
+	}
+	for _, e := range early {
+		routes, all := labelled[e.who.name()], 0.0
+		for _, cores := range routes {
+			all += cores
+		}
+		if all == 0 {
+			sums.add(doctor.OnCPU, e.who, "", e.cores, "")
+		}
+		for route, cores := range routes {
+			sums.add(doctor.OnCPU, e.who, route, e.cores*cores/all, "")
 		}
 	}
 }

@@ -132,6 +132,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	o.progress = stderr
 	good := true
+	if o.evidence != "" {
+		if err := os.MkdirAll(o.evidence, 0o755); err != nil {
+			fmt.Fprintln(stderr, "bottlenecks: -evidence:", err)
+			return 2
+		}
+	}
 	switch {
 	case o.list:
 		list(stdout)

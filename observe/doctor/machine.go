@@ -82,16 +82,17 @@ func (d *diagnosis) machine() {
 	more := over(others, max0(was.HostBusy-was.HostOwn)+max0(was.Steal))
 	ownMore := over(rt.HostOwn, was.HostOwn)
 	busy := rt.HostBusy >= busyHost || rt.Steal >= othersMore
-	// Where the host's account is hidden, threads that wait while this process uses
-	// little tell the same.
+	// Where the host's account is hidden, or others always fill what is left of it,
+	// threads that wait while this process uses little tell the same.
 	delayed := used < 0.6 && max0(over(rt.RunDelay, was.RunDelay)) >= max(0.5, max0(rt.CPU))
-	if delayed && !(rt.HostBusy > 0) {
-		busy, more = true, othersMore
+	grown := fmt.Sprintf("%s more than usual", pct(more))
+	if delayed && !(more >= othersMore) && (!(rt.HostBusy > 0) || busy && others >= rt.HostOwn) {
+		busy, more, grown = true, max(othersMore, 2*max0(ownMore)), "as far as is known"
 	}
 	// What loads this service from the same host rises with the requests.
 	if busy && more >= othersMore && more > 1.5*max0(ownMore) && d.surge() < 1.4 && d.perRequest() < 1.4 {
 		d.explain(kept, d.owned(kept), Finding{Cause: NoisyNeighbour, Confidence: 0.8,
-			Summary: fmt.Sprintf("others use %s of the host's processors, %s more than usual, and this process waits for its own", pct(others), pct(more)),
+			Summary: fmt.Sprintf("others use %s of the host's processors, %s, and this process waits for its own", pct(others), grown),
 			Proof: []Proof{
 				{"system_cpu_time_seconds_total", others, othersMore, fmt.Sprintf("others use %s of the host's processors, this process %s", pct(others), pct(max0(rt.HostOwn)))},
 				{"observe_run_delay_seconds_total", max0(rt.RunDelay), math.NaN(), fmt.Sprintf("threads wait %s seconds per second for the kernel", num(max0(rt.RunDelay)))},
