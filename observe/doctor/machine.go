@@ -192,6 +192,13 @@ func (d *diagnosis) processors() {
 		d.want(OnCPU) // the profiles of every minute may be of before
 	}
 	switch {
+	case d.writes():
+		_, at := d.sites(Disk)
+		pressure := max0(over(rt.IOPressure, d.was.IOPressure))
+		d.explain(part, d.owned(part), Finding{Cause: DiskStall, Subject: at.Function, Confidence: 0.85,
+			Summary: fmt.Sprintf("%s goroutines of requests at a time wait for a disk in %s, and what the kernel computes for it fills the processors", num(disk), at.Function),
+			Proof: append(proof, Proof{"observe_pressure_waiting_seconds_total", pressure, 0.2, fmt.Sprintf("somebody waits for a disk for %s of the time, beyond the usual", pct(pressure))},
+				Proof{"goroutine samples", disk, math.NaN(), fmt.Sprintf("%s wait for a disk; most of the CPU is used in the same function", num(disk))})})
 	case timers >= 0.25*total && timers > 0:
 		d.explain(part, d.owned(part), Finding{Cause: TimerStorm, Confidence: 0.8,
 			Summary: fmt.Sprintf("the runtime's timers take %s of the CPU in use", pct(share(timers, total))),
@@ -208,6 +215,29 @@ func (d *diagnosis) processors() {
 		d.explain(part, d.owned(part), Finding{Cause: CPUSaturated, Confidence: 0.7,
 			Summary: fmt.Sprintf("the processors are full: %s of %s cores in use, and no route or job has most of it", num(max0(rt.CPU)), num(d.capacity())), Proof: proof})
 	}
+}
+
+// writes reports whether most of the CPU is used by the function that most wait for
+// a disk in: then it is the kernel that computes, for the disk.
+func (d *diagnosis) writes() bool {
+	disk, at := d.sites(Disk)
+	cpu, _ := d.sites(OnCPU)
+	if disk == 0 || !(over(d.rt.IOPressure, d.was.IOPressure) >= 0.2) {
+		return false
+	}
+	same := 0.0
+	for _, s := range d.now.Sites {
+		if s.Kind == OnCPU && functionOf(s.Function) == functionOf(at.Function) {
+			same += max0(s.Weight)
+		}
+	}
+	return same > 0 && same >= burnerShare*cpu
+}
+
+// functionOf is a site's function without its line.
+func functionOf(site string) string {
+	function, _, _ := strings.Cut(site, " (")
+	return function
 }
 
 // computes is what the process would use of the processors beyond the usual, in
