@@ -66,7 +66,7 @@ type Config struct {
 
 	// ConsoleKeep is how long the console at the admin address keeps its figures,
 	// at least a minute, in memory of a fixed size: less than 8 MB with 500 routes.
-	// Negative: no console, and an index in its place.
+	// Negative: no console, an index in its place, and no logs with the traces.
 	// Default: 15 min. Variable: none.
 	ConsoleKeep time.Duration
 

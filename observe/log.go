@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -23,6 +24,8 @@ import (
 // observe_log_records_total, values of the keys in Config.Redact are replaced,
 // and with OTEL_LOGS_EXPORTER=otlp each record is also sent by OTLP. A level that
 // is set at the admin address (POST /debug/loglevel) goes before that of next.
+// Copies of the last records of traces, cut to 512 bytes, are kept in memory (336
+// KiB; none without Config.ConsoleKeep) and shown there with the trace.
 //
 // A nil Telemetry returns next as it is, and so does a second LogHandler around
 // the first. LogHandler panics when next is nil.
@@ -37,7 +40,7 @@ func (t *Telemetry) LogHandler(next slog.Handler) slog.Handler {
 		return next
 	}
 	t.logLevel.used.Store(true)
-	h := &logHandler{next: next, counts: t.logCounts, secrets: t.secrets, level: &t.logLevel}
+	h := &logHandler{next: next, counts: t.logCounts, secrets: t.secrets, level: &t.logLevel, recent: t.traceLogs}
 	if t.logExport != nil {
 		h.export = t.logExport.handler()
 	}
@@ -51,9 +54,15 @@ type logHandler struct {
 	export  slog.Handler // the same records by OTLP; nil: not asked for
 	counts  *logCounts
 	level   *logLevel
+	recent  *traceLogs      // nil: the console is off
 	secrets map[string]bool // keys whose values are redacted, in lower case
 	bound   bool            // the logger was given a trace_id: no second one is added
+	boundTo string          // which
 	groups  []logGroup
+
+	// For recent: what With added, outside of groups, to what it had added before.
+	before *logHandler
+	attrs  []slog.Attr
 }
 
 type logGroup struct {
@@ -77,7 +86,14 @@ func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 		attrs = h.redact(attrs)
 	}
 	if len(h.groups) == 0 {
-		g.bound = h.bound || slices.ContainsFunc(attrs, func(a slog.Attr) bool { return a.Key == "trace_id" })
+		for _, a := range attrs {
+			if a.Key == "trace_id" {
+				g.bound, g.boundTo = true, a.Value.String()
+			}
+		}
+		if h.recent != nil {
+			g.before, g.attrs = h, attrs
+		}
 		g.next = h.next.WithAttrs(attrs)
 		if h.export != nil {
 			g.export = h.export.WithAttrs(attrs)
@@ -107,7 +123,11 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	if h.export != nil {
 		h.export.Handle(ctx, r) // it takes the IDs from ctx; what is lost there is counted
 	}
-	if traceID, spanID := logIDs(ctx); traceID != "" {
+	traceID, spanID := logIDs(ctx)
+	if h.recent != nil && (traceID != "" || h.bound) {
+		h.recent.add(cmp.Or(traceID, h.boundTo), spanID, &r, h)
+	}
+	if traceID != "" {
 		r = r.Clone()
 		if h.bound {
 			r.AddAttrs(slog.String("span_id", spanID))

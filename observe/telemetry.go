@@ -62,6 +62,7 @@ type Telemetry struct {
 	streams      *streams
 	logCounts    *logCounts
 	logExport    *logExport // nil: not asked for
+	traceLogs    *traceLogs // nil: the console is off
 	flushMetrics func(context.Context) error
 	captures     *captures
 	profiler     *profiler
@@ -165,6 +166,10 @@ func Start(ctx context.Context, config Config) (_ *Telemetry, err error) {
 	t.jobs = newJobs(t)
 	t.sources, t.queues, t.caches, t.streams = newSources(t), newQueues(t), newCaches(t), newStreams(t)
 	t.logCounts = newLogCounts(t.metrics)
+	if config.ConsoleKeep > 0 {
+		t.traceLogs = new(traceLogs)
+		t.provider.OnRecent(t.traceLogs.of)
+	}
 	t.sampler = &runtimemetrics.Sampler{Interval: config.Interval, MemoryLimitShare: config.MemoryLimitShare, OnSample: t.sampled}
 	build, _ := t.metrics.gauge(buildInfo).with(config.Service, config.Version, runtime.Version())
 	build.Set(1)

@@ -12,8 +12,8 @@ import (
 	"github.com/loadline-go/loadline/internal/span"
 )
 
-// traces serves the slowest and the last failed traces of each route and the
-// spans that have not ended: as text, or as JSON for ?format=json or a client
+// traces serves the slowest and the last failed traces of each route, with what
+// was logged in them, and the spans that have not ended: as text, or as JSON for ?format=json or a client
 // that accepts only that. ?route= and ?trace= choose.
 func (t *Telemetry) traces(w http.ResponseWriter, r *http.Request) {
 	route, id := r.FormValue("route"), r.FormValue("trace")
@@ -22,16 +22,28 @@ func (t *Telemetry) traces(w http.ResponseWriter, r *http.Request) {
 	if route != "" || id != "" {
 		open = []span.OpenSpan{}
 	}
+	var logs []span.TraceLog // of a trace of which nothing else is left
+	if id != "" && len(found) == 0 && t.traceLogs != nil {
+		logs = t.traceLogs.alone(id)
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	if wantsJSON(r) {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(struct {
 			Traces []span.Trace    `json:"traces"`
 			Open   []span.OpenSpan `json:"open"`
-		}{found, open})
+			Logs   []span.TraceLog `json:"logs,omitempty"` // of the one that was asked for, when its spans are not kept
+		}{found, open, logs})
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if len(logs) > 0 {
+		fmt.Fprintln(w, "the spans of this trace are not kept; what was logged in it last:")
+		for _, l := range logs {
+			fmt.Fprintln(w, " ", l)
+		}
+		return
+	}
 	printTraces(w, found, open)
 }
 
@@ -41,6 +53,9 @@ func (t *Telemetry) recentTraces(route, id string) []span.Trace {
 	found := []span.Trace{}
 	for _, trace := range t.provider.Recent() {
 		if (route == "" || trace.Route == route) && (id == "" || trace.ID == id) {
+			if t.traceLogs != nil {
+				t.traceLogs.later(&trace)
+			}
 			found = append(found, trace)
 		}
 	}

@@ -53,7 +53,8 @@ type Provider = span.Provider
 type Stats = span.Stats
 
 // Trace is a recent trace's part in this process, with its ID, Route, Start, Duration, Spans and whether it Failed and was
-// Exported. String draws it as a waterfall, and it marshals to JSON.
+// Exported, and what was logged meanwhile, if package observe was given the logs. String draws it as a waterfall, and it
+// marshals to JSON.
 type Trace = span.Trace
 
 // Late says which refused traces are exported after all, when their local root ends. Those that failed, panicked or were

@@ -25,7 +25,8 @@ const (
 
 // recent keeps the slowest and the last failed traces of each route, sampled or not, with or without an exporter.
 type recent struct {
-	routes atomic.Int32 // that have a ring
+	routes atomic.Int32                                            // that have a ring
+	logs   func(traceID string, began time.Time) ([]TraceLog, int) // see OnRecent; nil: nobody knows any
 }
 
 // ring holds the traces of one route.
@@ -67,6 +68,9 @@ func (r *recent) put(w *Pace, s *Span, o *Outcome, reason string, below, open []
 		}
 	}
 	t := traceOf(s, o, reason, below, open, lost)
+	if r.logs != nil {
+		t.Logs, t.LostLogs = r.logs(t.ID, t.Start)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if t.Failed {
@@ -121,6 +125,18 @@ type Trace struct {
 	Reason   string        `json:"keep_reason,omitempty"` // why it was kept late
 	Lost     int           `json:"lost_spans,omitempty"`  // spans beyond the bounds
 	Spans    []TraceSpan   `json:"spans"`                 // the root first, then in the order they began
+	Logs     []TraceLog    `json:"logs,omitempty"`        // what was logged meanwhile, the oldest first
+	LostLogs int           `json:"lost_logs,omitempty"`   // records before these, beyond the bounds
+}
+
+// TraceLog is a record that was logged within a trace, cut to what a page shows.
+type TraceLog struct {
+	Seq        uint64        `json:"-"`         // tells two records apart
+	Offset     time.Duration `json:"offset_ns"` // since the root began
+	Level      string        `json:"level"`
+	Span       string        `json:"span_id,omitempty"`
+	Message    string        `json:"message"`
+	Attributes string        `json:"attributes,omitempty"` // order=7 err="no stock"
 }
 
 // TraceSpan is one span of a Trace.
@@ -219,6 +235,13 @@ func (p *Provider) Recent() []Trace {
 	take(&p.late.rest)
 	slices.SortFunc(all, func(a, b Trace) int { return b.Start.Compare(a.Start) })
 	return all
+}
+
+// OnRecent has f called for every trace that Recent is going to return, on the goroutine that ends its local root: f tells
+// what was logged in it, and how many records it has left out. It must be called before the first span begins, and f must
+// not block.
+func (p *Provider) OnRecent(f func(traceID string, began time.Time) (logs []TraceLog, lost int)) {
+	p.recent.logs = f
 }
 
 // UnderWay calls f for spans that wait for somebody below a local root and have not ended, at most n, in no order. f must

@@ -14,7 +14,7 @@ const (
 )
 
 // String draws the trace as a waterfall: one line a span, when it began, how long it took, where that lies within the
-// root, below whom, and what it did. Text from elsewhere is on one line and clipped.
+// root, below whom, and what it did; then one line a log record. Text from elsewhere is on one line and clipped.
 func (t Trace) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s", words(t.Route), Short(t.Duration))
@@ -40,7 +40,22 @@ func (t Trace) String() string {
 	if t.Lost > 0 {
 		fmt.Fprintf(&b, "  and %d spans more than are remembered\n", t.Lost)
 	}
+	if t.LostLogs > 0 {
+		fmt.Fprintf(&b, "  %d log records before these\n", t.LostLogs)
+	}
+	for _, l := range t.Logs {
+		b.WriteString("  " + l.String() + "\n")
+	}
 	return b.String()
+}
+
+// String is one line: when, how bad, what.
+func (l TraceLog) String() string {
+	s := fmt.Sprintf("%8s %-5s  %s", Short(l.Offset), words(l.Level), words(l.Message))
+	if l.Attributes != "" {
+		s += "  " + words(l.Attributes)
+	}
+	return s
 }
 
 func (t Trace) bar(s TraceSpan) string {

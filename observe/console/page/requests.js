@@ -200,6 +200,7 @@ function inside(traces) {
   for (const trace of traces) {
     const below = Map.groupBy(trace.spans, s => s.parent_id)
     for (const s of trace.spans) {
+      const name = s.name + peer(s)
       let covered = 0, edge = s.offset_ns // calls that are made at the same time count once
       for (const c of (below.get(s.span_id) ?? []).toSorted((a, b) => a.offset_ns - b.offset_ns)) {
         const end = Math.min(c.offset_ns + c.duration_ns, s.offset_ns + s.duration_ns)
@@ -207,7 +208,7 @@ function inside(traces) {
         edge = Math.max(edge, end)
       }
       const self = Math.max(s.duration_ns - covered, 0)
-      own.set(s.name, (own.get(s.name) ?? 0) + self)
+      own.set(name, (own.get(name) ?? 0) + self)
       total += self
     }
   }
@@ -223,7 +224,7 @@ export function waterfall(trace) {
     const i = h("i", { class: s.error ? "err" : color(s) })
     i.style.left = Math.min(100 * s.offset_ns / total, 100) + "%"
     i.style.width = Math.max(Math.min(100 * s.duration_ns / total, 100 - 100 * s.offset_ns / total), 0) + "%"
-    const label = h("span.s", { title: [s.name, ...Object.entries(s.attributes ?? {}).map(([k, v]) => `${k} = ${v}`)].join("\n") }, s.name, target(s))
+    const label = h("span.s", { title: [s.name, ...Object.entries(s.attributes ?? {}).map(([k, v]) => `${k} = ${v}`)].join("\n") }, s.name, h("span.muted", null, peer(s)))
     label.style.paddingLeft = Math.min(depth.get(s.span_id), 12) * .8 + "rem"
     const notes = [s.message, ...(s.events ?? []).map(e => e.attributes?.["exception.message"] ?? e.name)].filter(Boolean)
     return [h("div.row", null, label, h("span.lane", { "aria-hidden": "true" }, i), h("span.t", null, duration(s.duration_ns / 1e9))),
@@ -233,13 +234,21 @@ export function waterfall(trace) {
     h("div", null, h("b", null, duration(trace.duration_ns / 1e9)), trace.failed ? h("span.tag.bad", null, "failed") : h("span.tag", null, "slow"),
       h("span.muted", null, clock(Date.parse(trace.start))), h("code.muted", null, trace.trace_id),
       h("a", { href: "/debug/traces?trace=" + trace.trace_id }, "as text")),
-    h("div.spans", null, rows), trace.lost_spans ? h("p.muted", null, `${trace.lost_spans} more spans were not kept`) : null)
+    h("div.spans", null, rows), trace.lost_spans ? h("p.muted", null, `${trace.lost_spans} more spans were not kept`) : null,
+    trace.lost_logs ? h("p.muted", null, `${trace.lost_logs} log records before these were not kept`) : null,
+    trace.logs ? h("div.logs", { role: "group", "aria-label": "Logs" }, trace.logs.map(log)) : null)
 }
 
-// target is whom a call went to, when its name does not say.
-function target(s) {
+const levels = { E: "bad", W: "warn" } // ERROR, ERROR+1, ...
+
+// log draws one record that was logged in a trace.
+const log = l => h("div", null, h("span.t", null, duration(Math.max(l.offset_ns, 0) / 1e9)), h("b", { class: levels[l.level[0]] }, l.level),
+  h("span", null, l.message, l.attributes ? h("code", null, l.attributes) : null))
+
+// peer is whom a call went to, which its name does not say.
+function peer(s) {
   const a = s.attributes ?? {}
-  return s.kind === "client" && a["server.address"] ? h("span.muted", null, " " + a["server.address"] + (a["server.port"] ? ":" + a["server.port"] : "")) : null
+  return s.kind === "client" && a["server.address"] ? " " + a["server.address"] + (a["server.port"] ? ":" + a["server.port"] : "") : ""
 }
 
 const color = s => s.kind === "client" ? "c6" : s.kind === "server" ? "c0" : s.kind === "producer" || s.kind === "consumer" ? "c2" : "c8"
