@@ -380,7 +380,7 @@ func TestServeAsksClientsToLeaveBeforeItCloses(t *testing.T) {
 func TestServeLogsWhatItWaitsFor(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	var log lines
-	tel := start(t, Config{Logger: log.logger(), ShutdownTimeout: 100 * time.Millisecond})
+	tel := start(t, Config{Logger: log.logger(), ShutdownTimeout: 2 * time.Second})
 	entered := make(chan struct{}, 2)
 	addr := freeAddr(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -403,8 +403,8 @@ func TestServeLogsWhatItWaitsFor(t *testing.T) {
 		t.Error("Serve says nothing of what it cut off")
 	}
 	for _, want := range []string{
-		`msg="observe: ending" requests=2 busy_connections=2 cause="context canceled" delay=0s timeout=100ms`,
-		`msg="observe: cutting off requests" requests=2 busy_connections=2 timeout=100ms`,
+		`msg="observe: ending" requests=2 busy_connections=2 cause="context canceled" delay=0s timeout=2s`,
+		`msg="observe: cutting off requests" requests=2 busy_connections=2 timeout=2s`,
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log does not say %s:\n%s", want, &log)
