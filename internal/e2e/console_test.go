@@ -122,11 +122,11 @@ func (b *browser) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-func eval[T any](b *browser, expression string) T {
+func eval[T any](b *browser, expression string, options ...chromedp.EvaluateOption) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
 	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, options...))
 	if err != nil {
 		b.t.Fatalf("%s: %v", expression, err)
 	}
@@ -253,7 +253,7 @@ func (b *browser) keyboard() {
 // narrow looks at the page on a phone and at twice the size.
 func (b *browser) narrow() {
 	b.t.Helper()
-	defer b.do("as before", chromedp.ResetViewport())
+	defer b.do("as before", chromedp.EmulateViewport(1280, 860))
 	for name, size := range map[string][2]int64{"phone": {390, 844}, "enlarged": {640, 430}} {
 		b.do(name, chromedp.EmulateViewport(size[0], size[1], chromedp.EmulateScale(2)))
 		for _, view := range consoleViews {

@@ -1,5 +1,5 @@
 // Small charts: SVG for lines, canvas for heat maps. No library.
-import { h, svg, number, bytes, clock, last } from "./dom.js"
+import { h, svg, number, bytes, clock, last, plain } from "./dom.js"
 
 // spark is a curve without axes.
 export function spark(values, className) {
@@ -19,7 +19,7 @@ export function drawSpark(el, values) {
     pen = "L"
   })
   if (!el.firstChild) el.append(svg("path", { class: "area" }), svg("path"))
-  el.childNodes[0].setAttribute("d", line && !values.includes(null) ? `${line}L100 24L0 24Z` : "")
+  el.childNodes[0].setAttribute("d", values.length > 1 && !values.includes(null) ? `${line}L100 24L0 24Z` : "")
   el.childNodes[1].setAttribute("d", line)
 }
 
@@ -101,7 +101,7 @@ export function lines({ title, format = number, height = 150, stacked = false, w
     series.forEach((s, k) => {
       const [mark, name, value] = legend.children[k].children
       mark.className = s.color
-      name.textContent = s.name
+      name.textContent = plain(s.name)
       value.textContent = format(i < 0 ? s.total ?? latest(s.values) : s.values[i])
     })
   }

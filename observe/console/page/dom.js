@@ -20,9 +20,13 @@ export function h(tag, props, ...children) {
 export function add(el, children) {
   for (const child of children.flat()) {
     if (child == null || child === false) continue
-    el.append(child instanceof Node ? child : document.createTextNode(String(child)))
+    el.append(child instanceof Node ? child : document.createTextNode(plain(String(child))))
   }
 }
+
+// plain shows what would turn the text around, or cannot be seen, as a mark:
+// a name must not look like another.
+export const plain = text => text.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, "\ufffd")
 
 const svgSpace = "http://www.w3.org/2000/svg"
 

@@ -70,7 +70,7 @@ function openTable(page) {
 
   function row(name) {
     const cells = columns.map(([key, title]) => h("td", { class: key === "name" ? "name" : key === "time" ? "" : "n", "data-label": key === "name" ? null : key === "time" ? "Time" : title }))
-    const link = h("a", { href: page.href("requests", name) }, name)
+    const link = h("a", { href: page.href("requests", name), title: name.length > 100 ? name : null }, name)
     cells[0].append(link)
     const curve = spark([]), time = h("td.time")
     return { tr: h("tr", null, cells, h("td", null, curve), time), cells, link, curve, time }
@@ -139,7 +139,7 @@ function openRoute(page) {
   const wait = h("p.empty", null, "loading")
   const body = h("div", { hidden: true }, facts, bar, legend, blame, h("div.grid.two", null, latency.el, flow.el, map.el, split.el),
     h("h2", null, "Failed and slowest traces"), traces)
-  const el = h("div", null, h("div.bar", null, h("h2", null, h("a", { href: page.href("requests") }, "Routes"), " / " + name)), wait, body)
+  const el = h("div", null, h("div.bar", null, h("h2", { title: name.length > 100 ? name : null }, h("a", { href: page.href("requests") }, "Routes"), " / " + name)), wait, body)
   let asked = 0, closed = false, tracesAt = 0
 
   async function load(data) {

@@ -1,0 +1,336 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/loadline-go/loadline/internal/e2e/server"
+)
+
+// strangers are names that nobody would choose for a route. Each would set
+// __pwned if the page made markup or code of it.
+var strangers = []string{
+	`<script>window.__pwned=1</script>`,
+	`<img src=x onerror=window.__pwned=1>`,
+	`"><svg/onload=window.__pwned=1>`,
+	`' onmouseover='window.__pwned=1' x='`,
+	`javascript:window.__pwned=1//`,
+	`</title></script></textarea><iframe srcdoc="<script>parent.__pwned=1</script>">`,
+	"a\u202egnp.exe\u2066 right to left \u05d0\u05d1\u05d2",
+	"line\none\r\n\nevent: frame\ndata: {\"full\":true}\n\n\u2028end",
+	"{{constructor.constructor('window.__pwned=1')()}}${window.__pwned=1}",
+	`__proto__`,
+	`%2e%2e/..;?range=900&q=x#/config`,
+	"\x00\x1b[2J\x7f\u200b\ufeff",
+	strings.Repeat("very-long-", 400),
+	strings.Repeat("W", 400),
+}
+
+// startCrowded starts internal/e2e/crowded.
+func startCrowded(t *testing.T, names []string, args ...string) *subject {
+	t.Helper()
+	if names != nil {
+		text, err := json.Marshal(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "names.json")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "-names", file)
+	}
+	s, path := &subject{}, build(t, "internal/e2e/crowded")
+	s.Process = server.StartOnPorts(t, 2, func(ports []string) server.Command {
+		addr, admin := "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
+		s.url, s.admin = "http://"+addr, "http://"+admin
+		return server.Command{
+			Name: "crowded", Path: path, Env: []string{"TMPDIR=" + t.TempDir()}, Health: s.admin + "/livez", Grace: 30 * time.Second,
+			Args: append([]string{"-addr", addr, "-admin", admin}, args...),
+		}
+	})
+	return s
+}
+
+// Five hundred routes, some with names made to break out of a page, do so in no
+// view; the table of them is filtered, sorted and gone through while it changes.
+func TestConsoleOfStrangers(t *testing.T) {
+	lanes(t, func(t *testing.T, _ server.Lane) {
+		const routes = 500
+		ctx := server.StartChromium(t)
+		s := startCrowded(t, strangers, "-routes", fmt.Sprint(routes-2*len(strangers)), "-interval", "1s", "-keep", "3m", "-diagnose", "2s")
+		b := &browser{t: t, ctx: ctx, base: s.admin}
+		b.listen()
+		all := map[string]bool{}
+		server.Eventually(t, time.Minute, func() error {
+			clear(all)
+			for _, r := range consoleData(t, s.admin).Routes {
+				all[r.N] = true
+			}
+			for _, name := range strangers {
+				for _, method := range []string{"GET /", "_OTHER /"} {
+					if !all[method+name] {
+						return fmt.Errorf("no route %q among %d", method+name, len(all))
+					}
+				}
+			}
+			if len(all) != routes {
+				return fmt.Errorf("%d routes", len(all))
+			}
+			if b := fetch(t, s.admin+"/debug/console/data?range=60", ""); !strings.Contains(b, `"dependency":[{`) {
+				return errors.New("no diagnosis yet")
+			}
+			return nil
+		})
+
+		for _, view := range consoleViews {
+			if view.name == "route" {
+				continue // comes below, for each
+			}
+			b.open(view.hash, view.wait)
+			b.harmless(view.name)
+			b.window("strangers-" + view.name)
+		}
+		b.phone("#/requests", "table.routes tbody a", "strangers-phone")
+
+		b.open("#/services", "table.routes tbody a")
+		server.Eventually(t, time.Minute, func() error {
+			shown := eval[[]string](b, `[...document.querySelectorAll("table.routes td.name a")].map(a => a.textContent)`)
+			for _, name := range strangers {
+				n := 0
+				for _, s := range shown {
+					if s == marked(name) || len(name) > 255 && strings.HasPrefix(s, name[:100]) { // names are clipped
+						n++
+					}
+				}
+				if n < 5 {
+					return fmt.Errorf("%.80q stands %d times among dependencies, pools, queues, jobs and caches", name, n)
+				}
+			}
+			return nil
+		})
+
+		b.open("#/requests", "table.routes tbody a")
+		if shown := eval[[]string](b, `[...document.querySelectorAll("table.routes td.name a")].map(a => a.textContent)`); len(shown) != routes {
+			t.Errorf("the table has %d routes, want %d", len(shown), routes)
+		} else {
+			for name := range all {
+				if !slices.Contains(shown, marked(name)) {
+					t.Errorf("route %.80q is not shown", name)
+				}
+			}
+		}
+		b.sorts()
+		for i, name := range strangers {
+			b.opens("GET /"+name, i == 0 || i == 6 || i == 7 || len(name) > 255)
+		}
+		// As text, and what a browser makes of that.
+		for _, path := range []string{"/debug/", "/debug/requests", "/debug/traces", "/debug/doctor", "/debug/runtime", "/debug/leaks", "/debug/config", "/debug/pprof/", "/readyz"} {
+			b.do(path, chromedp.Navigate(s.admin+path), chromedp.WaitReady(chromedp.CSS("body")))
+			b.unmarked(path)
+		}
+		b.quiet()
+		b.hears()
+	}, server.Quick)
+}
+
+// marked is a name as it is shown: with a mark for what has no shape of its own.
+func marked(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && r != '\u200d' && !unicode.IsGraphic(r) {
+			return '\ufffd'
+		}
+		return r
+	}, name)
+}
+
+// unmarked checks that nothing ran that has no business on the page.
+func (b *browser) unmarked(where string) {
+	b.t.Helper()
+	if eval[bool](b, `"__pwned" in window`) {
+		b.t.Errorf("%s: a name was run as code", where)
+	}
+	if found := eval[[]string](b, `[...document.querySelectorAll("iframe,object,embed,base,svg[onload],body script,body style,body link")].map(e => e.outerHTML.slice(0, 200))`); len(found) > 0 {
+		b.t.Errorf("%s: has %q", where, found)
+	}
+}
+
+// harmless checks that a view holds only elements of its own, and only
+// addresses of this server.
+func (b *browser) harmless(where string) {
+	b.t.Helper()
+	b.unmarked(where)
+	found := eval[[]string](b, `[...document.querySelectorAll("*")].filter(e =>
+		e.localName === "img" && e.parentElement.className !== "brand" ||
+		[...e.attributes].some(a => a.name.startsWith("on") || (a.name === "href" || a.name === "src" || a.name === "action") && !/^(#|\/(debug\/|metrics))/.test(a.value))
+	).map(e => e.outerHTML.slice(0, 200))`)
+	if len(found) > 0 {
+		b.t.Errorf("%s: has %q", where, found)
+	}
+	if wide := eval[int](b, "document.documentElement.scrollWidth - innerWidth"); wide > 0 {
+		b.t.Errorf("%s: %d pixels too wide", where, wide)
+	}
+}
+
+// window keeps a picture of what can be seen without scrolling.
+func (b *browser) window(name string) {
+	b.t.Helper()
+	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.keep(b.t.ArtifactDir(), name, png)
+}
+
+// phone takes a picture as of a phone.
+func (b *browser) phone(hash, wait, name string) {
+	b.t.Helper()
+	defer b.do("as before", chromedp.EmulateViewport(1280, 860))
+	b.do(name, chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(1)))
+	b.open(hash, wait)
+	b.harmless(name)
+	eval[bool](b, `document.querySelector("table.routes").scrollIntoView(), true`)
+	b.window(name)
+}
+
+// leadsTo is the route that a link a leads to.
+const leadsTo = `decodeURIComponent(a.hash.slice("#/requests/".length).split("?")[0])`
+
+// sorts filters and sorts the table by hand, while figures come in.
+func (b *browser) sorts() {
+	b.t.Helper()
+	type shown struct {
+		Names  []string
+		Sorted string
+		At     string // what is in focus
+	}
+	table := func(is func(shown) error) {
+		b.t.Helper()
+		began := time.Now()
+		server.Eventually(b.t, 30*time.Second, func() error {
+			return is(eval[shown](b, `({Names: [...document.querySelectorAll("table.routes td.name a")].map(a => `+leadsTo+`),
+				Sorted: [...document.querySelectorAll("th[aria-sort]")].map(th => th.textContent + " " + th.getAttribute("aria-sort")).join(), At: document.activeElement.type ?? ""})`))
+		})
+		b.t.Logf("the table follows within %v", time.Since(began).Round(time.Millisecond))
+	}
+	eval[bool](b, `new PerformanceObserver(l => { for (const e of l.getEntries()) (window.long ??= []).push(Math.round(e.duration)) }).observe({type: "longtask"}), true`)
+	b.press("input[type=search]")
+	b.do("filter", chromedp.KeyEvent("<img"))
+	table(func(s shown) error {
+		if len(s.Names) != 2 || !strings.Contains(s.Names[0], "<img") || s.At != "search" {
+			return fmt.Errorf("<img finds %.200q, and %q is in focus", s.Names, s.At)
+		}
+		return nil
+	})
+	b.do("all", chromedp.KeyEvent("\b\b\b\b"))
+	for _, way := range []string{"ascending", "descending"} {
+		b.press("th:first-child button")
+		table(func(s shown) error {
+			order := slices.Clone(s.Names)
+			slices.Reverse(order)
+			if way == "ascending" {
+				order = s.Names
+			}
+			// As JavaScript compares, by UTF-16; that is by bytes where there is nothing beyond the first plane.
+			if len(s.Names) < 400 || s.Sorted != "Route "+way || !slices.IsSorted(order) {
+				return fmt.Errorf("%d routes sorted %q", len(s.Names), s.Sorted)
+			}
+			return nil
+		})
+	}
+	// It stays as it is while figures come in.
+	seq := func() int {
+		return eval[int](b, `import("/debug/console/app.js").then(m => m.data.seq)`, chromedp.EvalAwaitPromise)
+	}
+	first := seq()
+	server.Eventually(b.t, time.Minute, func() error {
+		if seq() < first+3 {
+			return errors.New("no new figures")
+		}
+		return nil
+	})
+	table(func(s shown) error {
+		if s.Sorted != "Route descending" {
+			return errors.New(s.Sorted)
+		}
+		return nil
+	})
+	b.t.Logf("the longest tasks of the page, in ms: %v", eval[[]int](b, "window.long ?? []"))
+}
+
+// press clicks where a person would: in the middle of what can be seen of it.
+func (b *browser) press(selector string) {
+	b.t.Helper()
+	at := eval[struct {
+		X, Y  float64
+		Above string
+	}](b, fmt.Sprintf(`(e => {
+		e.scrollIntoView({block: "center"})
+		const r = e.getBoundingClientRect(), x = r.x + r.width / 2, y = r.y + r.height / 2, above = document.elementFromPoint(x, y)
+		return {X: x, Y: y, Above: above === e ? "" : above?.outerHTML.slice(0, 200) ?? "nothing"}
+	})(document.querySelector(%q))`, selector))
+	if at.Above != "" {
+		b.t.Fatalf("%s is covered by %s", selector, at.Above)
+	}
+	b.do("press "+selector, chromedp.MouseClickXY(at.X, at.Y))
+}
+
+// opens follows a route's link as a person does, and comes back.
+func (b *browser) opens(name string, picture bool) {
+	b.t.Helper()
+	quoted, err := json.Marshal(name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.do("back", chromedp.Evaluate[chromedp.Void](`location.hash = "#/requests?sort=name"`), chromedp.WaitVisible(chromedp.CSS("table.routes tbody a")))
+	if !eval[bool](b, fmt.Sprintf(`(a => (a?.click(), !!a))([...document.querySelectorAll("td.name a")].find(a => `+leadsTo+` === %s))`, quoted)) {
+		b.t.Fatalf("no link leads to %.80q", name)
+	}
+	b.do("open "+name[:min(len(name), 80)], chromedp.WaitVisible(chromedp.CSS("dl.facts dd")), chromedp.WaitReady(chromedp.CSS(".trace .spans")))
+	if title := eval[string](b, `document.querySelector("#view h2").textContent`); title != "Routes / "+marked(name) {
+		b.t.Errorf("%.80q is shown as %.80q", name, title)
+	}
+	item, _, _ := strings.Cut(strings.TrimPrefix(eval[string](b, "location.hash"), "#/requests/"), "?")
+	if back, err := url.PathUnescape(item); err != nil || back != name {
+		b.t.Errorf("%.80q has the address %.200q, %v", name, item, err)
+	}
+	if said := eval[string](b, `[...document.querySelectorAll(".trace .note")].map(e => e.textContent).join()`); !strings.Contains(said, marked(name[5:min(len(name), 55)])) {
+		b.t.Errorf("the trace of %.80q says %.400q", name, said)
+	}
+	b.harmless(name[:min(len(name), 80)])
+	if picture {
+		b.window(fmt.Sprintf("strangers-route-%.8x", name[5:]))
+	}
+}
+
+// hears checks that quiet would have heard: the policy forbids an element that
+// a name would have made, and says so.
+func (b *browser) hears() {
+	b.t.Helper()
+	b.open("#/requests", "table.routes tbody a")
+	b.do("a script", chromedp.Evaluate[chromedp.Void](`(s => { s.textContent = "window.__pwned = 1"; document.body.append(s) })(document.createElement("script"))`))
+	server.Eventually(b.t, 30*time.Second, func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, w := range b.wrong {
+			if strings.Contains(w, "Content Security Policy") {
+				return nil
+			}
+		}
+		return fmt.Errorf("what the policy forbids is not heard; heard is %q", b.wrong)
+	})
+	if eval[bool](b, `"__pwned" in window`) {
+		b.t.Error("the policy lets a script in a name run")
+	}
+}
