@@ -179,7 +179,8 @@ func (b *browser) harmless(where string) {
 		b.t.Errorf("%s: has %q", where, found)
 	}
 	if wide := eval[int](b, "document.documentElement.scrollWidth - innerWidth"); wide > 0 {
-		b.t.Errorf("%s: %d pixels too wide", where, wide)
+		b.t.Errorf("%s: %d pixels too wide, as is %.400s", where, wide,
+			eval[string](b, `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth && !e.closest(".scroll, pre")).at(-1)?.outerHTML ?? "nothing"`))
 	}
 }
 
