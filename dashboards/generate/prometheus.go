@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,7 +29,7 @@ func ruleGroups(c plan.Config, groups []plan.Group) []any {
 		for _, a := range g.Alerts {
 			rules = append(rules, alertRule(c, a))
 		}
-		out = append(out, []pair{{"name", g.Name}, {"interval", c.Interval.String()}, {"rules", rules}})
+		out = append(out, []pair{{"name", g.Name}, {"interval", cmp.Or(g.Every, c.Interval).String()}, {"rules", rules}})
 	}
 	return out
 }

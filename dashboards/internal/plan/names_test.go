@@ -114,18 +114,21 @@ func newBook(c Config) book {
 		}
 		b[d.Name] = d.Labels
 	}
-	// Recorded series keep what they were summed by.
-	for _, g := range c.Groups() {
-		for _, r := range g.Records {
-			_, grouped, _ := uses(r.Expr)
-			b[r.Name] = append(b[r.Name], grouped...)
-			for label := range r.Labels {
-				b[r.Name] = append(b[r.Name], label)
-			}
-			if len(grouped) == 0 {
-				metrics, _, _ := uses(r.Expr)
-				for _, u := range metrics {
-					b[r.Name] = append(b[r.Name], b[u.metric]...)
+	// Recorded series keep what they were summed by. Twice, for the windows
+	// of days are recorded before the sums that they are made of.
+	for range 2 {
+		for _, g := range c.Groups() {
+			for _, r := range g.Records {
+				_, grouped, _ := uses(r.Expr)
+				b[r.Name] = append(b[r.Name], grouped...)
+				for label := range r.Labels {
+					b[r.Name] = append(b[r.Name], label)
+				}
+				if len(grouped) == 0 {
+					metrics, _, _ := uses(r.Expr)
+					for _, u := range metrics {
+						b[r.Name] = append(b[r.Name], b[u.metric]...)
+					}
 				}
 			}
 		}

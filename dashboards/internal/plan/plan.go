@@ -14,6 +14,8 @@
 // condition are the same number.
 package plan
 
+import "time"
+
 // A Dashboard is one page.
 type Dashboard struct {
 	UID         string
@@ -75,7 +77,8 @@ type Query struct {
 // A Group of rules is evaluated together, in order.
 type Group struct {
 	Name    string
-	SLO     bool // in a file of its own, for those whose Prometheus keeps the days of the objective
+	SLO     bool          // in a file of its own, for those whose Prometheus keeps the days of the objective
+	Every   time.Duration // how often it is evaluated; zero is Config.Interval
 	Records []Record
 	Alerts  []Alert
 }

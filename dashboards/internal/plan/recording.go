@@ -40,14 +40,9 @@ func (c Config) recording() Group {
 	failed := served + "{" + serverError + "}"
 	g := Group{Name: "loadline-recording", Records: []Record{
 		{Name: served, Expr: s.count(serverRequests, "cluster", "namespace", "job", "instance", "http_request_method", "http_route", "http_response_status_code")},
-		{Name: routeBuckets, Expr: sum(s.rate(serverRequests+"_bucket"), append([]string{"le"}, perRoute...)...)},
-		{Name: routeDuration, Expr: sum(s.rate(serverRequests), perRoute...)},
-
 		{Name: routeRequests, Expr: sum(served, perRoute...)},
 		{Name: routeErrors, Expr: sum(failed, perRoute...) + " or 0 * " + routeRequests},
 		{Name: routeErrorRatio, Expr: ratio(routeErrors, routeRequests)},
-		{Name: routeP95, Expr: recordedQuantile(0.95)},
-		{Name: routeP99, Expr: recordedQuantile(0.99)},
 		{Name: jobRequests, Expr: sum(served, perJob...)},
 		{Name: instanceRequests, Expr: sum(served, perInstance...)},
 		{Name: instanceErrors, Expr: "(" + sum(failed, perInstance...) + " or 0 * " + instanceRequests + ") / (" + instanceRequests + " > 0)"},
@@ -73,6 +68,19 @@ func (c Config) recording() Group {
 	return g
 }
 
+// latencies are in a group of their own, which Prometheus evaluates beside the
+// other. What a native histogram tells is not recorded once more as buckets.
+func (c Config) latencies() Group {
+	s := inRule
+	return Group{Name: "loadline-latency-recording", Records: []Record{
+		{Name: routeDuration, Expr: sum(s.rate(serverRequests), perRoute...)},
+		{Name: routeBuckets, Expr: sum(s.rate(serverRequests+"_bucket"), append([]string{"le"}, perRoute...)...) +
+			"\nunless " + on(perRoute) + " " + routeDuration},
+		{Name: routeP95, Expr: recordedQuantile(0.95)},
+		{Name: routeP99, Expr: recordedQuantile(0.99)},
+	}}
+}
+
 // recordedQuantile is scope.quantile over what was recorded for each route.
 func recordedQuantile(q float64) string {
 	return fmt.Sprintf("histogram_quantile(%g, %s) or histogram_quantile(%g, %s)", q, routeDuration, q, routeBuckets)
@@ -82,7 +90,9 @@ func recordedQuantile(q float64) string {
 func (c Config) Groups() []Group {
 	groups := []Group{
 		c.recording(),
+		c.latencies(),
 		c.sloRecording(),
+		c.sloSums(),
 		{Name: "loadline-slo", SLO: true, Alerts: c.sloAlerts()},
 		{Name: "loadline-http", Alerts: c.httpAlerts()},
 		{Name: "loadline-runtime", Alerts: c.runtimeAlerts()},

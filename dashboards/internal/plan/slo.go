@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -10,6 +11,8 @@ const (
 	sloObjective = "slo:objective:ratio"
 	sloBad       = "slo:sli_bad:rate5m"
 	sloTotal     = "slo:sli_total:rate5m"
+	sloBadSum    = "slo:sli_bad:sum5m" // of the rates of five minutes, once in five minutes
+	sloTotalSum  = "slo:sli_total:sum5m"
 	sloBudget    = "slo:error_budget_remaining:ratio"
 )
 
@@ -29,6 +32,25 @@ var perSLO = []string{"cluster", "namespace", "job", "slo"}
 // sloWindows are what the alerts and the page look at. All of them weigh by
 // events: a mean of ratios would count a quiet night as much as the busy hour.
 var sloWindows = []string{"30m", "1h", "2h", "6h", "1d", "3d"}
+
+// ofDays tells the windows that are read from sums of five minutes: 30 days of
+// a rate are 86 thousand samples an objective, of sums not nine thousand.
+func ofDays(window string) bool { return strings.HasSuffix(window, "d") }
+
+// badSum and totalSum are the sums of the recorded rates over a window.
+func badSum(window string) string {
+	if ofDays(window) {
+		return "sum_over_time(" + sloBadSum + "[" + window + "])"
+	}
+	return "sum_over_time(" + sloBad + "[" + window + "])"
+}
+
+func totalSum(window string) string {
+	if ofDays(window) {
+		return "sum_over_time(" + sloTotalSum + "[" + window + "])"
+	}
+	return "sum_over_time(" + sloTotal + "[" + window + "])"
+}
 
 func (c Config) budgetWindow() string { return fmt.Sprintf("%dd", c.SLODays) }
 
@@ -57,11 +79,21 @@ func (c Config) sloRecording() Group {
 	}}
 	for _, w := range append(sloWindows, c.budgetWindow()) {
 		g.Records = append(g.Records, Record{Name: sloRatio(w),
-			Expr: ratio("sum_over_time("+sloBad+"["+w+"])", "sum_over_time("+sloTotal+"["+w+"])")})
+			Expr: ratio(badSum(w), totalSum(w))})
 	}
 	g.Records = append(g.Records, Record{Name: sloBudget,
 		Expr: "1 - " + burn(c.budgetWindow())})
 	return g
+}
+
+// sloSums are the sums that windows of days are made of. A sum is as often as
+// it is long, so that no event is in two of them; of a Prometheus that was away
+// at that moment one is missing, in what was bad and in the total alike.
+func (c Config) sloSums() Group {
+	return Group{Name: "loadline-slo-sums", SLO: true, Every: 5 * time.Minute, Records: []Record{
+		{Name: sloBadSum, Expr: "sum_over_time(" + sloBad + "[5m])"},
+		{Name: sloTotalSum, Expr: "sum_over_time(" + sloTotal + "[5m])"},
+	}}
 }
 
 // named gives the objective's name the label that the rules know it by. The
@@ -88,7 +120,7 @@ func (c Config) slowRequests() string {
 // badEvents is how many events of the window were bad: a recorded rate stands
 // for the interval of its rule.
 func (c Config) badEvents(window string) string {
-	return seconds(c.Interval) + " * sum_over_time(" + sloBad + "[" + window + "])"
+	return seconds(c.Interval) + " * " + badSum(window)
 }
 
 func (c Config) sloAlerts() []Alert {
