@@ -225,6 +225,13 @@ func (k *cacheKind) state() (sum, seen CacheStats, ok bool) {
 	return sum, k.seen, ok
 }
 
+// answered is when the last state came.
+func (k *cacheKind) answered() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return newest(k.sources)
+}
+
 func (c *caches) list() []*cacheKind {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -154,6 +154,13 @@ func (q *namedQueue) depth() (sum, seen Depth, ok bool) {
 	return sum, q.seen, ok
 }
 
+// answered is when the last depth came.
+func (q *namedQueue) answered() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return newest(q.sources)
+}
+
 // list returns the queues by name, so that it does not depend on the moment.
 func (qs *queues) list() []*namedQueue {
 	qs.mu.Lock()

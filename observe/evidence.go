@@ -117,6 +117,28 @@ type queueEvidence struct {
 	length, added, taken         int64
 	blocked                      float64
 	hasLength, hasAdded, hasSend bool
+	answers
+	told doctor.Queue
+}
+
+// answers tells what the answers of a function of the program's say of an interval:
+// they come at their own pace.
+type answers struct{ at time.Time }
+
+// since takes note of when the last answer came and returns what part of what
+// happened since the one before is of an interval: 0 when there is no new answer,
+// and what the last ones said still holds.
+func (a *answers) since(at time.Time, interval time.Duration) (part float64) {
+	span, first := at.Sub(a.at), a.at.IsZero()
+	switch a.at = at; {
+	case first:
+		return 1
+	case span <= 0:
+		return 0
+	case span > interval*3/2: // it is of more than this interval
+		return float64(interval) / float64(span)
+	}
+	return 1
 }
 
 type cacheEvidence struct {
@@ -124,6 +146,8 @@ type cacheEvidence struct {
 	hits, misses int64
 	stampedes    float64
 	load         total
+	answers
+	told doctor.Cache
 }
 
 func newEvidence(t *Telemetry) *evidence {
@@ -567,13 +591,19 @@ func (e *evidence) lookQueues(w *doctor.Window) {
 		}
 		v.length = d.Length
 		added, taken := since(d.Added, &v.added), since(d.Taken, &v.taken)
+		part := v.since(q.answered(), w.Interval)
+		to.Before = max(to.Length-part*(to.Length-to.Before), 0)
 		if v.hasAdded {
-			to.Added, to.Taken = added, taken
+			to.Added, to.Taken = part*added, part*taken
 		}
 		v.hasAdded = seen.Added != 0 || seen.Taken != 0
 		if !v.hasAdded {
 			to.Added, to.Taken = math.NaN(), math.NaN()
 		}
+		if part == 0 {
+			to = v.told
+		}
+		v.told = to
 		if c := q.channel(); c != nil {
 			blocked := since(c.sending.seconds(c.now()), &v.blocked)
 			if v.hasSend {
@@ -603,7 +633,12 @@ func (e *evidence) lookCaches(w *doctor.Window) {
 			to.Hits, to.Misses = math.NaN(), math.NaN()
 			continue
 		}
-		to.Hits, to.Misses = since(s.Hits, &c.hits), since(s.Misses, &c.misses)
+		part := c.since(k.answered(), w.Interval)
+		to.Hits, to.Misses = part*since(s.Hits, &c.hits), part*since(s.Misses, &c.misses)
+		if part == 0 {
+			to.Hits, to.Misses = c.told.Hits, c.told.Misses
+		}
+		c.told = *to
 	}
 }
 

@@ -471,3 +471,41 @@ func TestTheHeapIsJudgedBetweenCollections(t *testing.T) {
 		}
 	}
 }
+
+// Queues and caches are asked every Config.Interval, whatever the doctor's interval is:
+// what they did is told in every window, and no more of it than it did.
+func TestAnswersAtAnotherPaceAreOfEveryWindow(t *testing.T) {
+	for _, each := range []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 12 * time.Second} { // answers come every 5 s
+		t.Run(each.String(), func(t *testing.T) {
+			inBubble(t, Config{}, func(t *testing.T, tel *Telemetry) {
+				began := time.Now()
+				sofar := func(perSecond int64) int64 { return perSecond * int64(time.Since(began)/time.Second) }
+				defer tel.Queue("mails", func(context.Context) (Depth, error) {
+					return Depth{Length: sofar(20), Added: sofar(100), Taken: sofar(80)}, nil
+				})()
+				cache := tel.Cache("prices", func(context.Context) (CacheStats, error) { return CacheStats{Hits: sofar(30), Misses: sofar(10)}, nil })
+				defer cache.Close()
+				e := newEvidence(tel)
+				e.begin()
+				var w doctor.Window
+				var added, hits float64
+				const windows = 60
+				for i := range windows {
+					time.Sleep(each)
+					e.look(&w)
+					if i < 12 { // two answers are needed
+						continue
+					}
+					q, c, per := w.Queues[0], w.Caches[0], each.Seconds()
+					if !near(q.Taken, 80*per, 60*per) || !near(q.Length-q.Before, 20*per, 15*per) || !near(c.Misses, 10*per, 8*per) {
+						t.Errorf("window %d: %+v, %+v", i, q, c)
+					}
+					added, hits = added+q.Added, hits+c.Hits
+				}
+				if sum := each.Seconds() * (windows - 12); !near(added, 100*sum, 20*sum) || !near(hits, 30*sum, 6*sum) {
+					t.Errorf("%.0f were added and %.0f hit in %.0f s", added, hits, sum)
+				}
+			})
+		})
+	}
+}

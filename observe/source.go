@@ -102,6 +102,7 @@ type source[T any] struct {
 	busy  bool // it has not answered yet
 	last  T
 	known bool // last is the answer to the last question
+	at    time.Time
 }
 
 // value is the last answer, unless the last question had none.
@@ -109,6 +110,23 @@ func (o *source[T]) value() (T, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.last, o.known
+}
+
+// answered is when the last answer came.
+func (o *source[T]) answered() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.at
+}
+
+// newest is when the last answer of any came.
+func newest[T any](sources []*source[T]) (at time.Time) {
+	for _, s := range sources {
+		if t := s.answered(); t.After(at) {
+			at = t
+		}
+	}
+	return at
 }
 
 // ask asks on a goroutine of its own. While the last question has no answer
@@ -134,7 +152,7 @@ func (o *source[T]) ask(s *sources) {
 		v, err := o.call(ctx)
 		o.mu.Lock()
 		o.busy = false
-		o.last, o.known = v, err == nil // no value is better than an old one
+		o.last, o.known, o.at = v, err == nil, time.Now() // no value is better than an old one
 		o.mu.Unlock()
 		if err != nil {
 			s.failed(o.kind, o.name, err)

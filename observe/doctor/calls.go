@@ -66,12 +66,12 @@ func (d *diagnosis) stuckIn(name string) float64 {
 	return 0
 }
 
-func (d *diagnosis) usualDependency(name string) *Dependency {
-	if d.past == 0 {
+func (f *figures) usualDependency(name string) *Dependency {
+	if f.past == 0 {
 		return nil
 	}
-	for i := range d.usual.Dependencies {
-		if w := &d.usual.Dependencies[i]; w.Name == name && w.Calls > 0 {
+	for i := range f.usual.Dependencies {
+		if w := &f.usual.Dependencies[i]; w.Name == name && w.Calls > 0 {
 			return w
 		}
 	}

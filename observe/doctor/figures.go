@@ -349,6 +349,12 @@ func (f *figures) findReady() {
 	}
 	ready += min(f.stuck, 2*f.delay*wakes)
 	f.ready = max0(min(ready, waits, (wakes+slices)*f.delay)) + f.stalled
+	// Whoever holds a connection while he waits for a processor lets others wait for it.
+	for i := range f.now.Pools {
+		p := &f.now.Pools[i]
+		f.ready += f.poolWait(p) * f.wakingShare(p.Name)
+	}
+	f.ready = min(f.ready, f.harm)
 }
 
 // slow reports whether requests are slower to a degree that anybody feels.

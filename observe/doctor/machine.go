@@ -86,8 +86,11 @@ func (d *diagnosis) machine() {
 	// threads that wait while this process uses little tell the same.
 	delayed := used < 0.6 && max0(over(rt.RunDelay, was.RunDelay)) >= max(0.5, max0(rt.CPU))
 	grown := fmt.Sprintf("%s more than usual", pct(more))
+	if d.past == 0 {
+		grown = "as ever, as far as is known"
+	}
 	if delayed && !(more >= othersMore) && (!(rt.HostBusy > 0) || busy && others >= rt.HostOwn) {
-		busy, more, grown = true, max(othersMore, 2*max0(ownMore)), "as far as is known"
+		busy, more, grown = true, max(othersMore, 2*max0(ownMore)), "as they may always"
 	}
 	// What loads this service from the same host rises with the requests.
 	if busy && more >= othersMore && more > 1.5*max0(ownMore) && d.surge() < 1.4 && d.perRequest() < 1.4 {

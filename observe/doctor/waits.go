@@ -112,12 +112,12 @@ func (d *diagnosis) executing(name string) float64 {
 
 // wakingShare is how much of the time of a database's operations beyond the usual is
 // our own delay in waking up.
-func (d *diagnosis) wakingShare(name string) float64 {
-	was := d.usualDependency(name)
-	for i := range d.now.Dependencies {
-		if dep := &d.now.Dependencies[i]; dep.Name == name && was != nil {
+func (f *figures) wakingShare(name string) float64 {
+	was := f.usualDependency(name)
+	for i := range f.now.Dependencies {
+		if dep := &f.now.Dependencies[i]; dep.Name == name && was != nil {
 			mean := share1(dep.Seconds, dep.Calls)
-			return share(min(3*d.delay, max(mean-share1(was.Seconds, was.Calls), 0)), mean)
+			return share(min(3*f.delay, max(mean-share1(was.Seconds, was.Calls), 0)), mean)
 		}
 	}
 	return 0
@@ -153,11 +153,11 @@ func maximum(n float64) string {
 // poolWait is the goroutine-seconds per second of waiting in a pool, beyond the
 // usual. Those that still wait have waited for half of the interval, on average, if
 // it began in it.
-func (d *diagnosis) poolWait(p *Pool) float64 {
-	wait := max(max0(p.WaitSeconds)/d.seconds, 0.5*max0(p.Pending))
-	for i := range d.usual.Pools {
-		if w := &d.usual.Pools[i]; w.Name == p.Name && d.past > 0 {
-			wait -= max0(w.WaitSeconds) / d.past
+func (f *figures) poolWait(p *Pool) float64 {
+	wait := max(max0(p.WaitSeconds)/f.seconds, 0.5*max0(p.Pending))
+	for i := range f.usual.Pools {
+		if w := &f.usual.Pools[i]; w.Name == p.Name && f.past > 0 {
+			wait -= max0(w.WaitSeconds) / f.past
 		}
 	}
 	return max(wait, 0)
