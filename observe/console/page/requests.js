@@ -50,7 +50,12 @@ function cpu(r, data, seconds) {
   return [percent(r.u / data.total.u), `${number(r.u / seconds)} of ${number(data.total.u / seconds)} cores, by the last CPU profiles`]
 }
 
+// most is how many routes are shown at first: to draw five hundred takes a
+// browser a quarter of a second, each time that they change places.
+const most = 100
+
 function openTable(page) {
+  const more = h("button.more", { type: "button", hidden: true, onclick: () => page.change({ all: "1" }) })
   const filter = h("input", { type: "search", placeholder: "Filter routes", "aria-label": "Filter routes", oninput: () => page.change({ q: filter.value }) })
   filter.value = page.where().query.get("q") ?? ""
   const heads = columns.map(([key, title]) => h("th", { class: key === "name" || key === "time" ? "" : "n", scope: "col", title: titles[key] },
@@ -58,7 +63,7 @@ function openTable(page) {
   const body = h("tbody")
   const note = h("span.muted")
   const table = h("table.routes", null, h("thead", null, h("tr", null, heads, h("th", { scope: "col" }, "Requests"), h("th", { scope: "col" }, "Where the time goes"))), body)
-  const el = h("div", null, h("div.bar", null, h("h2", null, "Routes"), note, filter), h("div.panel.scroll", null, table))
+  const el = h("div", null, h("div.bar", null, h("h2", null, "Routes"), note, filter), h("div.panel.scroll", null, table), more)
   const rows = new Map()
 
   function sortBy(key) {
@@ -92,7 +97,10 @@ function openTable(page) {
     const seconds = (data.to - data.from) / 1000, total = sum(all.map(r => r.s))
     note.textContent = `${shown.length === all.length ? all.length : shown.length + " of " + all.length} routes, ${clock(data.from)} to ${clock(data.to)}`
     const slow = data.total.p[2] ?? Infinity
-    for (const r of shown) {
+    const some = query.get("all") ? shown : shown.slice(0, most)
+    more.hidden = some.length === shown.length
+    more.textContent = `Show the other ${shown.length - some.length} routes`
+    for (const r of some) {
       let at = rows.get(r.n)
       if (!at) rows.set(r.n, at = row(r.n))
       at.link.setAttribute("href", page.href("requests", r.n))
@@ -116,7 +124,7 @@ function openTable(page) {
       at.time.replaceChildren(splitBar(r))
     }
     for (const name of rows.keys()) if (!data.routes.has(name)) rows.delete(name)
-    const want = shown.map(r => rows.get(r.n).tr)
+    const want = some.map(r => rows.get(r.n).tr)
     if (!want.length) body.replaceChildren(h("tr", null, h("td.empty", { colspan: 11 }, all.length ? "no route has this in its name" : "no requests yet")))
     else if (want.length !== body.childElementCount || want.some((tr, i) => body.children[i] !== tr)) {
       const focused = document.activeElement
