@@ -1,6 +1,7 @@
 package runtimemetrics
 
 import (
+	"iter"
 	"math"
 	"math/bits"
 	"runtime/metrics"
@@ -85,6 +86,22 @@ func (d *Distribution) Quantile(q float64) time.Duration {
 	}
 	_, upper := gridBounds(last) // rounding left a hair of rank over
 	return time.Duration(upper)
+}
+
+// Buckets yields the buckets in which something was seen, the shortest first:
+// the end of each, which is the next one's beginning, and how many. What is above
+// 17 s stands at 17 s.
+func (d *Distribution) Buckets() iter.Seq2[time.Duration, uint64] {
+	return func(yield func(time.Duration, uint64) bool) {
+		for i, c := range d.counts {
+			if c == 0 {
+				continue
+			}
+			if _, upper := gridBounds(i); !yield(time.Duration(upper), c) {
+				return
+			}
+		}
+	}
 }
 
 // Since returns what was seen after prev, an earlier reading of the same

@@ -40,6 +40,38 @@ func TestEveryDurationFallsIntoItsBucket(t *testing.T) {
 	}
 }
 
+func TestBucketsTellAllThatWasSeen(t *testing.T) {
+	var d Distribution
+	for range d.Buckets() {
+		t.Error("a bucket of nothing")
+	}
+	seen := []time.Duration{0, 63, 64, 1000, 1000, 12345, time.Second, time.Hour}
+	for _, v := range seen {
+		d.Observe(v)
+	}
+	var n uint64
+	before := time.Duration(-1)
+	for end, count := range d.Buckets() {
+		inside := uint64(0)
+		for _, v := range seen {
+			if v < end && v >= before || v == time.Hour && end == 1<<gridLastBit {
+				inside++
+			}
+		}
+		if end <= before || count != inside {
+			t.Errorf("%d from %v to %v, want %d", count, before, end, inside)
+		}
+		before = end
+		n += count
+	}
+	if n != uint64(len(seen)) {
+		t.Errorf("%d of %d", n, len(seen))
+	}
+	for range d.Buckets() {
+		break // and no more
+	}
+}
+
 func TestQuantilesAreWithinABucketOfTheTruth(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var d Distribution

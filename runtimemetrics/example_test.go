@@ -89,9 +89,14 @@ func ExampleDistribution() {
 	later := d.Since(&earlier)
 	fmt.Println(d.Known(), d.Count(), later.Count())
 	fmt.Println(d.Quantile(.5).Round(time.Millisecond), d.Quantile(1).Round(100*time.Millisecond), d.Sum().Round(time.Second))
+	for end, n := range d.Buckets() {
+		fmt.Println(n, "up to", end.Round(10*time.Microsecond))
+	}
 	// Output:
 	// true 101 1
 	// 1ms 1.1s 2s
+	// 99 up to 1.05ms
+	// 2 up to 1.07374s
 }
 
 func ExampleSampler_Last() {

@@ -100,6 +100,7 @@ type Console struct {
 	hasCPU   bool
 	inFlight [points]float32
 	runtime  [][points]float32
+	sched    [points][schedRows]uint8
 	last     runtimemetrics.Delta
 
 	diagnosed uint64
@@ -173,6 +174,7 @@ func (c *Console) sample(s Sample) {
 	for i, f := range runtimeFields {
 		c.runtime[i][at] = float32(f.of(&s.Runtime))
 	}
+	c.sched[at] = schedHeat(&s.Runtime.Sched)
 	c.total.clear(at)
 	for _, r := range c.routes {
 		r.clear(at)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -87,8 +88,12 @@ type frameJSON struct {
 	T        []float64
 	Series   map[string][]*float64
 	Runtime  map[string][]*float64
-	DT       []float64
-	Groups   map[string][]struct {
+	Sched    [][]float64
+	About    struct {
+		Rows []float64 `json:"sched_rows"`
+	}
+	DT     []float64
+	Groups map[string][]struct {
 		N, D string
 		V    map[string][]*float64
 	}
@@ -237,6 +242,49 @@ func TestFrameTellsTheCPUOfRoutes(t *testing.T) {
 	}
 	if f := decode(t, c.frame(time.Hour, true, State{})); *f.Total.U != 12 || of(f, p.routes[0].name) != 4 {
 		t.Errorf("since the start %v and %v", *f.Total.U, of(f, p.routes[0].name))
+	}
+}
+
+// Each wait for a processor lies in the row whose bounds hold it.
+func TestFrameTellsHowSchedulingIsSpread(t *testing.T) {
+	p := newProcess(0)
+	c := New(Config{Started: p.now})
+	for i := range points + 2 {
+		s := p.sample(5 * time.Second)
+		if i > 0 {
+			s.Runtime.Sched.Observe(100 * time.Nanosecond)
+			for range 5 {
+				s.Runtime.Sched.Observe(1200 * time.Nanosecond)
+			}
+			s.Runtime.Sched.Observe(25 * time.Millisecond)
+			s.Runtime.Sched.Observe(time.Hour)
+		}
+		c.Sample(s)
+	}
+	f := decode(t, c.frame(time.Hour, true, State{}))
+	if len(f.About.Rows) != schedRows || len(f.Sched) != points || len(f.T) != points {
+		t.Fatalf("%d rows, %d columns, %d times", len(f.About.Rows), len(f.Sched), len(f.T))
+	}
+	found := map[float64]float64{}
+	for i, heat := range f.Sched[points-1] {
+		if heat > 0 {
+			found[f.About.Rows[i]] = heat
+		}
+	}
+	want := map[float64]float64{0: 1, 1024e-9: 3, 16777216e-9: 1, 12884901888e-9: 1} // 2^24 ns is 16.8 ms, 1.5*2^33 ns 12.9 s
+	if !maps.Equal(found, want) {
+		t.Errorf("%v, want %v", found, want)
+	}
+	if f := decode(t, c.frame(time.Hour, false, State{})); len(f.Sched) != 1 || len(f.Sched[0]) != schedRows {
+		t.Errorf("the last alone: %v", f.Sched)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 10_000 {
+		d := time.Duration(math.Exp(random.Float64() * 24))
+		row := schedRow(d)
+		if s := d.Seconds(); s < schedBounds[row] || row < schedRows-1 && s >= schedBounds[row+1] {
+			t.Fatalf("%v is in the row from %v", d, schedBounds[row])
+		}
 	}
 }
 

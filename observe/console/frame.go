@@ -143,7 +143,7 @@ func (c *Console) frame(over time.Duration, full bool, state State) []byte {
 		o.key("about")
 		o.value(map[string]any{
 			"service": c.config.Service, "version": c.config.Version, "go": runtime.Version(), "started": c.config.Started.UnixMilli(),
-			"keep": c.config.Keep.Seconds(), "step": c.step.Seconds(), "parts": partNames,
+			"keep": c.config.Keep.Seconds(), "step": c.step.Seconds(), "parts": partNames, "sched_rows": schedBounds,
 		})
 	}
 	o.key("from")
@@ -217,6 +217,16 @@ func (c *Console) frame(over time.Duration, full bool, state State) []byte {
 		series(o, c.runtime[i][:], c.seq, history)
 	}
 	o.raw("}")
+	o.key("sched")
+	o.raw("[")
+	columns := min(uint64(history), c.seq)
+	for i := range columns {
+		if i > 0 {
+			o.raw(",")
+		}
+		o.column(c.sched[(c.seq-columns+i)%points][:])
+	}
+	o.raw("]")
 	o.key("headroom")
 	h := c.last.Headroom
 	o.raw(`{"ratio":`)
@@ -315,6 +325,22 @@ func (g *group) write(o *buf, seq uint64, n int) {
 	o.raw("]")
 }
 
+// column writes one column of a heat map, without the empty rows at its end.
+func (o *buf) column(heat []uint8) {
+	last := len(heat)
+	for last > 0 && heat[last-1] == 0 {
+		last--
+	}
+	o.raw("[")
+	for k, v := range heat[:last] {
+		if k > 0 {
+			o.raw(",")
+		}
+		o.num(float64(v))
+	}
+	o.raw("]")
+}
+
 // routeFrame is all that is kept of one route; nil when there is none.
 func (c *Console) routeFrame(name string) []byte {
 	c.mu.Lock()
@@ -342,18 +368,11 @@ func (c *Console) routeFrame(name string) []byte {
 			o.raw(",")
 		}
 		at := (c.seq - n + i) % points
-		last := heatRows
-		for last > 0 && r.heatOf(at, last-1) == 0 {
-			last--
+		var column [heatRows]uint8
+		for k := range column {
+			column[k] = r.heatOf(at, k)
 		}
-		o.raw("[")
-		for k := range last {
-			if k > 0 {
-				o.raw(",")
-			}
-			o.num(float64(r.heatOf(at, k)))
-		}
-		o.raw("]")
+		o.column(column[:])
 	}
 	o.raw("]")
 	if s := r.split; s != nil {

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"math"
+	"math/bits"
 	"time"
 
 	"github.com/loadline-go/loadline/runtimemetrics"
@@ -47,6 +49,43 @@ var runtimeFields = []struct {
 	{"created", func(d *runtimemetrics.Delta) float64 { return d.GoroutinesPerSecond }},
 	{"threads", func(d *runtimemetrics.Delta) float64 { return d.Now.Process.Threads }},
 	{"descriptors", func(d *runtimemetrics.Delta) float64 { return d.Now.Process.Descriptors }},
+}
+
+// The rows of the heat map of the scheduler's latency: what took less than 1 us,
+// and two to each power of two up to 17 s, at the bounds of the runtime's own
+// buckets.
+const (
+	schedFirst = 10 // 2^10 ns
+	schedRows  = 1 + 2*(34-schedFirst)
+)
+
+// schedBounds are where the rows begin, in seconds.
+var schedBounds = func() (all [schedRows]float64) {
+	for i := 1; i < schedRows; i++ {
+		all[i] = math.Ldexp(1+float64((i-1)%2)/2, schedFirst+(i-1)/2) / 1e9
+	}
+	return all
+}()
+
+// schedHeat is the heat of each row, as heatOf has it: n for counts from 2^(n-1)
+// to below 2^n.
+func schedHeat(d *runtimemetrics.Distribution) (heat [schedRows]uint8) {
+	var rows [schedRows]uint64
+	for end, n := range d.Buckets() {
+		rows[schedRow(end-1)] += n
+	}
+	for i, n := range rows {
+		heat[i] = uint8(bits.Len64(n))
+	}
+	return heat
+}
+
+func schedRow(d time.Duration) int {
+	octave := bits.Len64(uint64(d)) - 1
+	if octave < schedFirst {
+		return 0
+	}
+	return min(1+2*(octave-schedFirst)+int(d>>(octave-1)&1), schedRows-1)
 }
 
 func sec(d time.Duration) float64 { return d.Seconds() }

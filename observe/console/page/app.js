@@ -11,7 +11,7 @@ const views = { requests, services, runtime, leaks, captures, business, config }
 const $ = id => document.getElementById(id)
 
 // What the stream has told so far. Its size is bounded: a page may stay open for days.
-export const data = { routes: new Map(), groups: {}, own: [], t: [], dt: [], series: {}, runtime: {} }
+export const data = { routes: new Map(), groups: {}, own: [], t: [], dt: [], series: {}, runtime: {}, sched: [] }
 
 let stream, view, retry, paused = false, shownKey = ""
 
@@ -71,12 +71,13 @@ function live(text, className) {
 function apply(frame) {
   if (frame.full) {
     data.about = frame.about
-    data.t = []; data.dt = []; data.series = {}; data.runtime = {}; data.groups = {}; data.own = []; data.routes = new Map()
+    data.t = []; data.dt = []; data.series = {}; data.runtime = {}; data.sched = []; data.groups = {}; data.own = []; data.routes = new Map()
   }
   const most = 180, diagnoses = 90
   const diagnosed = frame.dt.length && (frame.full || frame.dt[0] !== last(data.dt))
   for (const key of ["from", "to", "state", "report", "total", "headroom", "seq"]) data[key] = frame[key]
   append(data.t, frame.t, most)
+  append(data.sched, frame.sched, most)
   for (const [name, values] of Object.entries(frame.series)) append(data.series[name] ??= [], values, most)
   for (const [name, values] of Object.entries(frame.runtime)) append(data.runtime[name] ??= [], values, most)
   const routes = new Map()
@@ -183,15 +184,16 @@ const finding = f => h("div.finding", null,
 
 // tile makes one of the figures at the top.
 const tileOf = new Map()
-function tile(name, value, unit, values, color) {
+function tile(name, value, unit, values, color, note) {
   let t = tileOf.get(name)
   if (!t) {
-    const text = h("div.value"), curve = spark([], color)
-    t = { text, curve }
+    const text = h("div.value"), curve = spark([], color), beside = h("span")
+    t = { text, curve, beside }
     tileOf.set(name, t)
-    $("tiles").append(h("div.tile", null, h("div.label", null, name), text, curve))
+    $("tiles").append(h("div.tile", null, h("div.label", null, name, beside), text, curve))
   }
   t.text.replaceChildren(value, unit ? h("small", null, " " + unit) : "")
+  t.beside.textContent = note ?? ""
   drawSpark(t.curve, values)
 }
 
@@ -211,7 +213,7 @@ function tiles() {
   tile("CPU", number(last(cores)), `of ${number(last(r.processors))} cores`, cut(cores), "c0")
   // Where only the host is a limit, what is used of it is mostly others'.
   const limited = data.headroom.used != null && data.headroom.by !== "host"
-  tile("Memory", bytes(limited ? data.headroom.used : last(r.memory_go)), limited ? percent(data.headroom.ratio) + " free" : "", cut(limited ? r.memory_used : r.memory_go), "c2")
+  tile("Memory", bytes(limited ? data.headroom.used : last(r.memory_go)), "", cut(limited ? r.memory_used : r.memory_go), "c2", limited ? percent(data.headroom.ratio) + " free" : "")
   tile("Scheduler p99", duration(last(r.sched_p99)), "", cut(r.sched_p99), "c1")
 }
 

@@ -26,7 +26,8 @@ export function drawSpark(el, values) {
 const pad = { left: 52, right: 10, top: 8, bottom: 20 }
 
 // lines draws series over time into the figure that it returns. update(times,
-// series) draws anew; series are {name, color, values, dash}.
+// series) draws anew; series are {name, color, values, dash}, and with ahead: [time,
+// value] a dashed line goes on from the last value to there, with text in the legend.
 export function lines({ title, format = number, height = 150, stacked = false, wide = false, floor = 0 }) {
   const note = h("span")
   const chart = h("div.chart")
@@ -43,11 +44,12 @@ export function lines({ title, format = number, height = 150, stacked = false, w
       root.append(svg("text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, "collecting"))
       return
     }
-    const first = times[0], span = Math.max(last(times) - first, 1)
+    const first = times[0], span = Math.max(...series.map(s => s.ahead?.[0] ?? 0), last(times)) - first || 1
     const x = t => pad.left + (width - pad.left - pad.right) * (t - first) / span
     const layers = stacked ? stack(series, times.length) : series
     let top = floor
     for (const s of layers) for (const v of s.values) if (v != null && v > top) top = v
+    for (const s of series) if (s.ahead) top = Math.max(top, s.ahead[1])
     const unit = format === bytes ? 1024 ** Math.floor(Math.log(Math.max(top, 1)) / Math.log(1024)) : 1
     top = unit * nice(top / unit || 1)
     const y = v => pad.top + (height - pad.top - pad.bottom) * (1 - v / top)
@@ -77,6 +79,8 @@ export function lines({ title, format = number, height = 150, stacked = false, w
           pen = "L"
         })
         root.append(svg("path", { class: `l ${s.color}${s.dash ? " dash" : ""}`, d }))
+        if (s.ahead) root.append(svg("path", { class: `l ${s.color} ahead`, d: `M${x(last(times)).toFixed(1)} ${y(last(s.values)).toFixed(1)}L${x(s.ahead[0]).toFixed(1)} ${y(s.ahead[1]).toFixed(1)}` }),
+          svg("line", { class: "gridline", x1: x(last(times)), x2: x(last(times)), y1: pad.top, y2: height - pad.bottom }))
       }
     }
     const cursor = svg("line", { class: "cursor", y1: pad.top, y2: height - pad.bottom, visibility: "hidden" })
@@ -102,7 +106,7 @@ export function lines({ title, format = number, height = 150, stacked = false, w
       const [mark, name, value] = legend.children[k].children
       mark.className = s.color
       name.textContent = plain(s.name)
-      value.textContent = format(i < 0 ? s.total ?? latest(s.values) : s.values[i])
+      value.textContent = s.text ?? format(i < 0 ? s.total ?? latest(s.values) : s.values[i])
     })
   }
   watch(chart, draw)
@@ -144,7 +148,7 @@ function watch(el, draw) {
 
 // heat draws how latencies are spread over time: a column for each sample, a
 // row for each half octave.
-export function heat({ title, format }) {
+export function heat({ title, format, empty = "no requests in this time" }) {
   const note = h("span")
   const chart = h("div.chart")
   const el = h("figure.panel.wide", null, h("figcaption", null, title, note), chart)
@@ -154,7 +158,7 @@ export function heat({ title, format }) {
     const { times, columns, rows } = shown
     let low = rows.length, high = 0
     for (const column of columns) column.forEach((v, i) => { if (v) { low = Math.min(low, i); high = Math.max(high, i) } })
-    if (low > high) { chart.replaceChildren(h("p.empty", null, "no requests in this time")); return }
+    if (low > high) { chart.replaceChildren(h("p.empty", null, empty)); return }
     low = Math.max(low - 1, 0); high = Math.min(high + 1, rows.length - 1)
     const width = Math.max(chart.clientWidth || 480, 160), height = 190
     const ratio = devicePixelRatio || 1
