@@ -134,6 +134,9 @@ func (t *Telemetry) index(w http.ResponseWriter, r *http.Request) {
 			facts = append(facts, page{"Live heap", fmt.Sprintf("%.1f MiB", live/(1<<20))})
 		}
 	}
+	for _, o := range t.slos.states() {
+		facts = append(facts, page{"Objective", o.String()})
+	}
 	render(w, "index", pageData{
 		Title: t.config.Service,
 		Facts: facts,

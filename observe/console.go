@@ -176,6 +176,16 @@ func (t *Telemetry) consoleState(ctx context.Context) console.State {
 		}
 	}
 	s.NoCPU = t.profiler.used(nil)
+	for _, o := range t.slos.states() {
+		slo := console.SLO{
+			Name: o.Name, Route: o.Route, Objective: o.Objective, Within: o.SLO.Latency.Seconds(),
+			Good: o.Good, Bad: o.Bad, Short: o.Short.Rate, Long: o.Long.Rate, Burning: o.burning(),
+		}
+		if all := o.Good + o.Bad; all > 0 {
+			slo.Left = new(1 - float64(o.Bad)/float64(all)/(1-o.Objective))
+		}
+		s.SLOs = append(s.SLOs, slo)
+	}
 	if t.captures.store != nil {
 		if why, _, armed := t.captures.store.Armed(); armed {
 			s.Armed = oneLine(cmp.Or(why, "for good"))

@@ -23,7 +23,7 @@ import (
 type consoleData struct {
 	State struct {
 		NoCPU string `json:"no_cpu"`
-		SLOs  []struct{ Name string }
+		SLOs  []console.SLO
 	}
 	Total struct {
 		C, E, S float64
@@ -184,6 +184,49 @@ func TestConsoleTellsTheCPUOfRoutes(t *testing.T) {
 	}
 	if text := bodyOf(t, ask(tel, "GET", "/debug/requests")); !strings.Contains(text, "cpu") || strings.Contains(text, " - ") {
 		t.Errorf("no CPU in\n%s", text)
+	}
+}
+
+// The objectives stand in the head of the page: what is left of the budget since
+// the start, and how fast it burns.
+func TestConsoleTellsTheObjectives(t *testing.T) {
+	tel := start(t, Config{Interval: time.Hour, SLOs: []SLO{
+		{Name: "orders", Route: "POST /orders", Objective: .9, Latency: time.Hour},
+		{Name: "nobody", Route: "/nobody", Objective: .99},
+		{Name: "all", Objective: .5},
+	}})
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /orders", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery != "" {
+			w.WriteHeader(500)
+		}
+	})
+	h := tel.Handler(mux)
+	for i := range 20 {
+		do(h, "POST", []string{"/orders", "/orders?fail"}[i/17])
+	}
+	got := readConsole(t, tel).State.SLOs
+	if len(got) != 3 {
+		t.Fatalf("%+v", got)
+	}
+	for i, want := range []struct {
+		bad         uint64
+		left, short float64
+	}{{3, -.5, 1.5}, {0, math.NaN(), 0}, {3, .7, .3}} {
+		s := got[i]
+		left := math.NaN()
+		if s.Left != nil {
+			left = *s.Left
+		}
+		if s.Bad != want.bad || math.Abs(left-want.left) > 1e-9 || math.IsNaN(left) != math.IsNaN(want.left) || math.Abs(s.Short-want.short) > 1e-9 || s.Long != s.Short || s.Burning {
+			t.Errorf("%+v (left %v), want %+v", s, left, want)
+		}
+	}
+	if s := got[0]; s.Name != "orders" || s.Route != "POST /orders" || s.Objective != .9 || s.Within != 3600 || s.Good != 17 {
+		t.Errorf("%+v", s)
+	}
+	if text := bodyOf(t, ask(tel, "GET", "/debug/")); !strings.Contains(text, "orders: 3 of 20 requests") {
+		t.Errorf("the text tells none:\n%s", text)
 	}
 }
 

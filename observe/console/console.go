@@ -47,6 +47,21 @@ type State struct {
 	Leaks    int      `json:"leaks"`            // suspects
 	Armed    string   `json:"armed,omitempty"`
 	NoCPU    string   `json:"no_cpu,omitempty"` // why the CPU of routes is not known
+	SLOs     []SLO    `json:"slos,omitempty"`
+}
+
+// SLO is how an objective fares in this process.
+type SLO struct {
+	Name      string   `json:"name"`
+	Route     string   `json:"route,omitempty"` // empty: all
+	Objective float64  `json:"objective"`
+	Within    float64  `json:"within,omitempty"` // seconds; 0: any time
+	Good      uint64   `json:"good"`             // since the start, like Bad
+	Bad       uint64   `json:"bad"`
+	Left      *float64 `json:"left"`  // of the budget that the requests since the start allow, below 0 when it is overspent; nil without requests
+	Short     float64  `json:"short"` // burn rate of the last 5 minutes
+	Long      float64  `json:"long"`  // of the last hour
+	Burning   bool     `json:"burning,omitempty"`
 }
 
 // Sample is what was read of the process at one time.

@@ -137,6 +137,21 @@ function head() {
   const ready = data.state.draining ? h("span.tag.warn", null, "draining") : data.state.ready ? h("span.tag.good", null, "ready") : h("span.tag.bad", { title: (data.state.failed ?? []).join("\n") }, "not ready")
   const version = about.version && about.version !== "unknown" ? `version ${about.version} · ` : ""
   $("facts").replaceChildren(ready, h("span", null, `${version}up ${duration((data.to - about.started) / 1000)} · ${about.go}`), data.state.armed ? h("span.tag.warn", { title: data.state.armed }, "recorder armed") : "")
+  slos(data.state.slos ?? [])
+}
+
+// slos shows the objectives, those first that fare worst; a click leads to their routes.
+function slos(all) {
+  const most = 4, worst = all.toSorted((a, b) => (a.left ?? 2) - (b.left ?? 2)), focused = document.activeElement?.dataset?.slo
+  $("slos").hidden = !all.length
+  $("slos").replaceChildren(...worst.slice(0, most).map(o => {
+    const served = o.good + o.bad
+    const about = `${+(100 * o.objective).toFixed(4)} % of ${o.route || "all requests"}${o.within ? " within " + duration(o.within) : ""}: ${served ? `${number(o.bad)} of ${number(served)} since the start were bad` : "no requests yet"}. ` +
+      `Burn is how many times as fast as allowed the budget is spent: ${number(o.short)} in the last 5 min, ${number(o.long)} in the last hour. Of this process alone.`
+    return h("a.tag", { "data-slo": o.name, href: href("requests", "", { q: o.route?.replace(/^\S+ +/, "") }), title: about, class: o.burning || o.left < 0 ? "bad" : o.short > 1 ? "warn" : served ? "good" : "" },
+      h("b", null, o.name), served ? ` ${o.left < 0 ? "budget overspent" : percent(o.left) + " left"} · burn ${number(o.short)}` : " no requests yet")
+  }), all.length > most ? h("span.muted", { title: worst.slice(most).map(o => o.name).join("\n") }, `+${all.length - most} more`) : "")
+  if (focused) $("slos").querySelector(`[data-slo="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true })
 }
 
 function verdict() {

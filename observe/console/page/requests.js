@@ -87,6 +87,7 @@ function openTable(page) {
     const column = columns.find(c => c[0] === key) ?? last(columns)
     heads.forEach((th, i) => columns[i] === column ? th.setAttribute("aria-sort", down ? "descending" : "ascending") : th.removeAttribute("aria-sort"))
     const q = (query.get("q") ?? "").toLowerCase()
+    if (document.activeElement !== filter) filter.value = query.get("q") ?? "" // a link may have set it
     const all = [...data.routes.values()]
     const shown = all.filter(r => r.n.toLowerCase().includes(q))
     shown.sort((a, b) => {
