@@ -237,14 +237,19 @@ func TestSitesAreOfRequestsAndJobsAlone(t *testing.T) {
 	free := make(chan struct{})
 	defer close(free)
 	go receive(free) // nobody's
+	var mu sync.Mutex
+	mu.Lock()
+	defer mu.Unlock()
+	go lockAlone(&mu) // nobody's, too
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		tel.Run(context.Background(), Job{Name: "report"}, func(context.Context) error { chooseOne(free); return nil })
 	}()
 	sampledUntil(t, tel, doctor.Channel, "chooseOne")
+	sampledUntil(t, tel, doctor.LockElse, "observe.lockAlone ")
 	for _, s := range tel.sites.take(t.Context(), []doctor.SiteKind{doctor.Lock}, 100*time.Millisecond) {
-		if strings.Contains(s.Function, "observe.receive ") {
+		if strings.Contains(s.Function, "observe.receive ") || s.Kind != doctor.LockElse && strings.Contains(s.Function, "observe.lockAlone ") {
 			t.Errorf("%+v is told of nobody's goroutine", s)
 		}
 	}

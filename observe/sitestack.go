@@ -231,6 +231,9 @@ func stackSites(p *profile.Profile, unlockers map[string]frame, sums *siteSums) 
 			}
 		}
 		if !has(s.frames, servingFrames...) {
+			if s.at >= 0 && (s.kind == doctor.Lock || s.kind == doctor.LogLock) {
+				sums.add(doctor.LockElse, s.frames[s.at], "", s.n, "")
+			}
 			continue
 		}
 		at := frame{function: "unknown"}

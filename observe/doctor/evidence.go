@@ -230,6 +230,7 @@ const (
 	Lock      SiteKind = "lock"      // waits for a sync.Mutex or sync.RWMutex
 	LockIO    SiteKind = "lock_io"   // holds a contended lock, and waits for something itself
 	LogLock   SiteKind = "log_lock"  // waits for the lock of a logger
+	LockElse  SiteKind = "lock_else" // waits for a lock in a goroutine of no request or job
 	Channel   SiteKind = "channel"   // waits for a channel, select, condition or wait group
 	PoolWait  SiteKind = "pool"      // waits in database/sql for a connection
 	Syscall   SiteKind = "syscall"   // is in a system call or in C

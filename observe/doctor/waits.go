@@ -10,8 +10,11 @@ import (
 func (d *diagnosis) locks() {
 	sampled, top := d.sites(Lock, LockIO, LogLock)
 	wait := max(max0(over(d.rt.MutexWait, d.was.MutexWait)), sampled)
-	if d.sampled() { // the runtime counts all goroutines, the samples those of requests
-		wait = min(wait, 2*sampled)
+	switch elsewhere, _ := d.sites(LockElse); {
+	case sampled+elsewhere > 0: // the runtime counts all goroutines: of these, some are requests
+		wait *= sampled / (sampled + elsewhere)
+	case d.sampled(): // none was seen, in moments; one a processor may have waited inside of the runtime
+		wait -= max0(d.rt.Processors)
 	}
 	// Requests wait for locks in their own time; other goroutines' waits are not theirs.
 	part := min(wait, d.own)
