@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -49,7 +50,7 @@ func alertRule(c plan.Config, a plan.Alert) []pair {
 	notes := []pair{
 		{"summary", a.Summary},
 		{"description", a.Description},
-		{"runbook_url", strings.TrimSuffix(c.Runbooks, "/") + "/" + a.Name + ".md"},
+		{"runbook_url", runbookURL(c, a)},
 		{"dashboard_url", dashboardURL(c, a)},
 	}
 	if says := a.DoctorAnnotation(); says != "" {
@@ -58,19 +59,23 @@ func alertRule(c plan.Config, a plan.Alert) []pair {
 	return append(rule, pair{"labels", sorted(labels)}, pair{"annotations", notes})
 }
 
+func runbookURL(c plan.Config, a plan.Alert) string {
+	return strings.TrimSuffix(c.Runbooks, "/") + "/" + a.Name + ".md"
+}
+
 // dashboardURL opens the page with the alert's own job, instance and route.
 func dashboardURL(c plan.Config, a plan.Alert) string {
-	url := strings.TrimSuffix(c.Grafana, "/") + "/d/" + a.Dashboard
+	page := strings.TrimSuffix(c.Grafana, "/") + "/d/" + a.Dashboard
 	sep := "?"
 	for _, label := range a.Vars {
 		name, ok := map[string]string{"job": "job", "instance": "instance", "http_route": "route"}[label]
 		if !ok {
 			continue // the page has no variable for it
 		}
-		url += fmt.Sprintf("%svar-%s={{ $labels.%s | urlquery }}", sep, name, label)
+		page += fmt.Sprintf("%svar-%s={{ $labels.%s | urlquery }}", sep, name, label)
 		sep = "&"
 	}
-	return url
+	return page
 }
 
 func sorted(m map[string]string) []pair {
@@ -107,8 +112,14 @@ func ruleTests(c plan.Config, tick string, keep func(plan.Scenario) bool) string
 	}
 	var tests []any
 	for _, long := range []bool{false, true} {
-		if test := ruleTest(c, tick, func(s plan.Scenario) bool { return keep(s) && hours(s) == long }); test != nil {
+		if test := ruleTest(c, tick, func(s plan.Scenario) bool { return keep(s) && hours(s) == long && len(s.Told) == 0 }); test != nil {
 			tests = append(tests, test)
+		}
+	}
+	// All that fires under an alert's name is compared, so who is told alone is alone.
+	for _, told := range plan.Scenarios() {
+		if keep(told) && len(told.Told) > 0 {
+			tests = append(tests, ruleTest(c, tick, func(s plan.Scenario) bool { return s.Name == told.Name }))
 		}
 	}
 	return header + yaml([]pair{
@@ -120,7 +131,7 @@ func ruleTests(c plan.Config, tick string, keep func(plan.Scenario) bool) string
 }
 
 func ruleTest(c plan.Config, tick string, keep func(plan.Scenario) bool) any {
-	var input, exprs []any
+	var input, exprs, alerts []any
 	for _, s := range append(plan.Scenarios(), c.BusinessScenarios()...) {
 		if !keep(s) {
 			continue
@@ -142,6 +153,9 @@ func ruleTest(c plan.Config, tick string, keep func(plan.Scenario) bool) any {
 				{"exp_samples", []any{[]pair{{"labels", "{}"}, {"value", 1}}}},
 			})
 		}
+		for _, name := range alertsTold(s) {
+			alerts = append(alerts, alertTest(c, s, name))
+		}
 		if s.Quiet {
 			others := fmt.Sprintf(`alertstate="firing", job=%q`, s.Name)
 			exprs = append(exprs, []pair{
@@ -158,14 +172,57 @@ func ruleTest(c plan.Config, tick string, keep func(plan.Scenario) bool) any {
 			})
 		}
 	}
-	if len(exprs) == 0 {
+	if len(exprs)+len(alerts) == 0 {
 		return nil
 	}
-	return []pair{
-		{"interval", tick},
-		{"input_series", input},
-		{"promql_expr_test", exprs},
+	test := []pair{{"interval", tick}, {"input_series", input}}
+	if len(exprs) > 0 {
+		test = append(test, pair{"promql_expr_test", exprs})
 	}
+	if len(alerts) > 0 {
+		test = append(test, pair{"alert_rule_test", alerts})
+	}
+	return test
+}
+
+// alertsTold are the names of the alerts that a scenario has the words of.
+func alertsTold(s plan.Scenario) []string {
+	var names []string
+	for _, told := range s.Told {
+		if !slices.Contains(names, told.Alert) {
+			names = append(names, told.Alert)
+		}
+	}
+	return names
+}
+
+// alertTest compares all that fires under a name with what the scenario says.
+func alertTest(c plan.Config, s plan.Scenario, name string) any {
+	alerts := c.Alerts()
+	a := alerts[slices.IndexFunc(alerts, func(a plan.Alert) bool { return a.Name == name })]
+	var expected []any
+	for _, told := range s.Told {
+		if told.Alert != name {
+			continue
+		}
+		labels := map[string]string{"job": s.Name, "severity": string(a.Severity), "category": a.Category}
+		if c.Team != "" {
+			labels["team"] = c.Team
+		}
+		maps.Copy(labels, told.Labels)
+		page := dashboardURL(c, a)
+		for label, value := range labels {
+			page = strings.ReplaceAll(page, "{{ $labels."+label+" | urlquery }}", url.QueryEscape(value))
+		}
+		expected = append(expected, []pair{{"exp_labels", sorted(labels)}, {"exp_annotations", []pair{
+			{"summary", strings.ReplaceAll(told.Summary, "JOB", s.Name)},
+			{"description", a.Description},
+			{"runbook_url", runbookURL(c, a)},
+			{"dashboard_url", page},
+			{"doctor", told.Doctor},
+		}}})
+	}
+	return []pair{{"eval_time", s.At}, {"alertname", name}, {"exp_alerts", expected}}
 }
 
 // queriesFile holds every query of every page as a recording rule, with

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -74,9 +75,14 @@ func lineOf(t *testing.T, says string) int {
 func TestLeaksOfARunningServiceAreFound(t *testing.T) {
 	lanes(t, func(t *testing.T, lane server.Lane) {
 		sick, sound := startLeaky(t), startLeaky(t)
+		hook := server.StartWebhook(t)
+		var rules []string
+		for _, file := range ruleFiles(t) {
+			rules = append(rules, compressed(t, file))
+		}
 		prometheus := server.StartPrometheus(t, lane, server.PrometheusConfig{Targets: map[string]string{
 			"sick": strings.TrimPrefix(sick.admin, "http://"), "sound": strings.TrimPrefix(sound.admin, "http://"),
-		}})
+		}, Rules: rules, Alertmanager: server.StartAlertmanager(t, lane, hook).Addr})
 		ctx, stop := context.WithTimeout(t.Context(), 8*time.Minute)
 		var loads sync.WaitGroup
 		defer loads.Wait()
@@ -134,6 +140,21 @@ func TestLeaksOfARunningServiceAreFound(t *testing.T) {
 			t.Errorf("logged %s", log)
 		}
 
+		// Each reaches whoever is on call, with its place where the alert knows it.
+		server.Eventually(t, time.Minute, func() error {
+			for _, want := range []illness{
+				{program: "sick", alert: "GoGoroutineLeak", labels: map[string]string{"site": site, "severity": "warning", "category": "leak"}},
+				{program: "sick", alert: "GoHeapLeak", labels: map[string]string{"kind": "heap"}},
+				{program: "sick", alert: "FileDescriptorLeak", labels: map[string]string{"kind": "file"}},
+				{program: "sick", alert: "SocketsInCloseWait", labels: map[string]string{"kind": "close_wait"}},
+			} {
+				if !slices.ContainsFunc(hook.Alerts(), want.raised) {
+					return fmt.Errorf("%s is not at the webhook: %v", want.alert, hook.Alerts())
+				}
+			}
+			return nil
+		})
+
 		// The sound one has been looked at as often, and never suspected.
 		server.Eventually(t, 2*time.Minute, func() error {
 			if n := leaksOf(t, sound).Windows; n < 60 {
@@ -146,6 +167,11 @@ func TestLeaksOfARunningServiceAreFound(t *testing.T) {
 		})
 		for _, s := range prometheus.Query(t, `max_over_time(observe_leak_suspects{job="sound"}[10m]) > 0`) {
 			t.Errorf("the sound service was suspected: %v\n%s\n%s", s.Labels, fetch(t, sound.admin+"/debug/leaks", ""), sound.Log())
+		}
+		for _, a := range hook.Alerts() {
+			if a.Labels["job"] == "sound" && a.Labels["category"] == "leak" {
+				t.Errorf("an alert for the sound service: %v %v", a.Labels, a.Annotations)
+			}
 		}
 		if l := leaksOf(t, sound); len(l.Suspects) > 0 {
 			t.Errorf("the sound service is suspected: %+v", l.Suspects)

@@ -119,12 +119,12 @@ func newBook(c Config) book {
 	for range 2 {
 		for _, g := range c.Groups() {
 			for _, r := range g.Records {
-				_, grouped, _ := uses(r.Expr)
-				b[r.Name] = append(b[r.Name], grouped...)
+				_, grouped, made := uses(r.Expr)
+				b[r.Name] = append(append(b[r.Name], grouped...), made...)
 				for label := range r.Labels {
 					b[r.Name] = append(b[r.Name], label)
 				}
-				if len(grouped) == 0 {
+				if len(grouped) == 0 || strings.HasPrefix(r.Expr, "topk") {
 					metrics, _, _ := uses(r.Expr)
 					for _, u := range metrics {
 						b[r.Name] = append(b[r.Name], b[u.metric]...)
@@ -179,7 +179,7 @@ func TestEveryNameInEveryQueryExists(t *testing.T) {
 			b.check(t, d.UID+" variable "+v.Name, expr)
 		}
 	}
-	b.check(t, "annotation doctor", topFinding+`{job="shop"}`)
+	b.check(t, "annotation doctor", topFinding+`{job="shop", sentence="calls of mail fail"}`)
 	for _, g := range c.Groups() {
 		for _, r := range g.Records {
 			b.check(t, r.Name, r.Expr)

@@ -124,9 +124,17 @@ type Scenario struct {
 	At     string // when the alerts are looked at
 	Fires  []string
 	Silent []string
-	Quiet  bool // nothing fires at all
-	Days   bool // a tick is fifteen minutes
-	Native bool // feeds native histograms, which promtool reads since 2.47
+	Told   []Notice // what those that fire say, to the letter
+	Quiet  bool     // nothing fires at all
+	Days   bool     // a tick is fifteen minutes
+	Native bool     // feeds native histograms, which promtool reads since 2.47
+}
+
+// A Notice is what a receiver reads of one alert.
+type Notice struct {
+	Alert           string
+	Labels          map[string]string // beside the rule's own
+	Summary, Doctor string
 }
 
 // An Input is a series in promtool's notation.

@@ -51,7 +51,6 @@ func (c Config) recording() Group {
 		{Name: instanceCPU, Expr: s.cpuShare(perInstance...)},
 		{Name: instanceThrottle, Expr: s.throttleShare(perInstance...)},
 		{Name: instanceMemory, Expr: s.memoryShare(perInstance...)},
-		{Name: topFinding, Expr: s.topFinding()},
 	}}
 	for _, k := range callKinds {
 		labels := map[string]string{"kind": string(k)}
@@ -93,6 +92,7 @@ func (c Config) Groups() []Group {
 		c.latencies(),
 		c.sloRecording(),
 		c.sloSums(),
+		findings(),
 		{Name: "loadline-slo", SLO: true, Alerts: c.sloAlerts()},
 		{Name: "loadline-http", Alerts: c.httpAlerts()},
 		{Name: "loadline-runtime", Alerts: c.runtimeAlerts()},
