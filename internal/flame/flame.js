@@ -303,6 +303,11 @@ async function begin() {
   fill($('type'), wanted.get('type') ? [{ text: wanted.get('type'), value: wanted.get('type') }] : [], wanted.get('type') || '');
   const label = wanted.get('label') && JSON.stringify({ key: wanted.get('label'), value: wanted.get('value') || '' });
   fill($('label'), label ? [{ text: wanted.get('value'), value: label }] : [{ text: 'all', value: '' }], label || '');
+  for (const name of ['profile', 'base']) {
+    if (!wanted.get(name) || sources.some(s => s.id === wanted.get(name))) continue;
+    $('secondsLabel').hidden = $('take').hidden = !timed();
+    return say(`What this link leads to is no longer kept: choose another ${name}.`, true); // not another in its place
+  }
   load(false);
 }
 begin();

@@ -9,7 +9,10 @@ function often(seconds, load) {
   return { tick() { if (!closed && Date.now() - at > seconds * 1000) wrapped() }, again: wrapped, close() { closed = true } }
 }
 
-const when = text => { const d = new Date(text); return `${d.toLocaleDateString()} ${clock(d)}` }
+function when(text) {
+  const d = new Date(text), today = new Date().toDateString() === d.toDateString()
+  return today ? clock(d) : `${d.toLocaleDateString([], { day: "numeric", month: "short" })} ${clock(d)}`
+}
 const place = p => p ? `${p.function} (${p.file.split("/").pop()}:${p.line})` : ""
 
 function openLeaks(page) {
@@ -67,23 +70,41 @@ function openCaptures(page) {
   }, "Capture now")
   const el = h("div", null, h("div.bar", null, h("h2", null, "Evidence of bad moments"), note, h("span", null, why, " ", make)), list,
     h("p.muted", null, h("a", { href: "/debug/pprof/ui" }, "Flame graphs"), " of what was captured and of now. As files: ", [["CPU, 10 s", "profile?seconds=10"], ["heap", "heap"], ["goroutines", "goroutine?debug=2"], ["locks", "mutex"], ["execution trace, 5 s", "trace?seconds=5"]]
-      .flatMap(([name, path]) => [h("a", { href: "/debug/pprof/" + path }, name), " · "])))
+      .flatMap(([name, path], i) => [i ? " · " : "", h("a", { href: "/debug/pprof/" + path }, name)])))
   const poll = often(10, async () => {
     let c
     try { c = await page.get("/debug/captures?format=json") } catch (e) { list.replaceChildren(h("p.empty", null, e.message)); make.disabled = true; return }
     if (list.contains(document.activeElement)) return
     if (!c.captures.length) { list.replaceChildren(h("p.empty", null, "No captures yet: a slow request, memory near its limit, or a new suspect of a leak makes one.")); return }
-    list.replaceChildren(h("table", null,
-      h("thead", null, h("tr", null, ["When", "Why", "Trace", "Size", "Files"].map(t => h("th", { scope: "col" }, t)))),
-      h("tbody", null, c.captures.map(b => h("tr", null,
-        h("td", null, when(b.time)),
-        h("td.wrap", null, h("span.tag", null, b.kind ?? b.reason?.kind), " ", b.detail ?? b.reason?.detail ?? ""),
-        h("td", null, b.trace_id ? h("a", { href: "/debug/traces?trace=" + encodeURIComponent(b.trace_id) }, h("code", null, b.trace_id.slice(0, 8))) : ""),
-        h("td.n", null, bytes(b.bytes)),
-        h("td.wrap.links", null, h("a.tag", { href: `/debug/captures/${encodeURIComponent(b.name)}.tar.gz` }, "all"),
-          b.files.filter(f => !f.missing).flatMap(f => [h("a", { href: `/debug/captures/${encodeURIComponent(b.name)}/${encodeURIComponent(f.name)}` }, f.name)])))))))
+    const open = new Set([...list.querySelectorAll("details[open]")].map(d => d.dataset.key))
+    list.replaceChildren(h("table.routes", null,
+      h("thead", null, h("tr", null, ["When", "Why", "Trace", "Flame graphs", "Files"].map(t => h("th", { scope: "col" }, t)))),
+      h("tbody", null, c.captures.map(b => {
+        const there = b.files.filter(f => !f.missing), folder = "/debug/captures/" + encodeURIComponent(b.name)
+        return h("tr", null,
+          h("td", { title: b.time }, when(b.time)),
+          h("td.name.reason", null, h("span.tag", null, b.kind.replaceAll("_", " ")), " ", b.detail ?? ""),
+          h("td", { "data-label": b.trace_id ? "Trace" : null }, b.trace_id ? h("a", { href: "/debug/traces?trace=" + encodeURIComponent(b.trace_id) }, h("code", null, b.trace_id.slice(0, 8))) : ""),
+          h("td.time", null, h("div.links", null, flames(b.name, there.map(f => f.name)))),
+          h("td.time", null, h("div.links", null, h("a.tag", { href: folder + ".tar.gz" }, "all, " + bytes(b.bytes)),
+            there.filter(f => f.name.endsWith(".txt")).map(f => h("a", { href: folder + "/" + encodeURIComponent(f.name) }, f.name.slice(0, -4)))),
+            h("details", { "data-key": b.name, open: open.has(b.name) }, h("summary", null, `${there.length} files`),
+              h("div.links", null, there.map(f => h("a", { href: folder + "/" + encodeURIComponent(f.name) }, f.name))))))
+      }))))
   })
   return { el, update: poll.tick, close: poll.close }
+}
+
+const profiles = { cpu: "CPU", "cpu-before": "CPU before", heap: "heap", goroutine: "goroutines", mutex: "locks", block: "waiting" }
+
+// flames are links to the flame graphs of a capture, what is asked for most first.
+function flames(capture, files) {
+  const id = name => `capture:${capture}/${name}.pprof`
+  const link = (text, query, title) => h("a", { href: "/debug/pprof/ui?" + new URLSearchParams(query), title }, text)
+  const there = files.filter(f => f.endsWith(".pprof")).map(f => f.slice(0, -".pprof".length))
+  const order = [...Object.keys(profiles).filter(p => there.includes(p)), ...there.filter(p => !(p in profiles))]
+  return order.flatMap(p => [link(profiles[p] ?? p, { profile: id(p) }),
+    p === "cpu" && there.includes("cpu-before") ? link("CPU change", { profile: id(p), base: id("cpu-before") }, "CPU compared with the last profile before") : null])
 }
 
 function openBusiness(page) {

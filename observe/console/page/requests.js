@@ -188,14 +188,18 @@ function openRoute(page) {
     close() { closed = true },
     update(data) {
       const r = data.routes.get(name)
-      if (r) {
-        const all = pieces(r), total = sum(all.map(p => p.value)), seconds = (data.to - data.from) / 1000
-        facts.replaceChildren(...[["Rate", number(r.c / seconds) + "/s"], ["Requests", number(r.c)], ["Errors", `${number(r.e)} (${percent(r.c ? r.e / r.c : 0)})`],
-          ["p50 / p95 / p99", r.p.map(duration).join(" / ")], ["In flight", flight(r.s / seconds), titles.flight], ["CPU", ...cpu(r, data, seconds)], ["Share of time", percent(r.s / sum([...data.routes.values()].map(x => x.s)))]]
-          .map(([k, v, title]) => h("div", { title }, h("dt", null, k), h("dd", null, v))))
-        bar.replaceChildren(total ? splitBar(r).firstChild : "")
-        legend.replaceChildren(...all.filter(p => p.value > .005 * total).map(p => h("li", { title: words[p.name] }, h("i", { class: p.color }), p.name, h("b", null, percent(p.value / total)))))
+      if (!r) { // a longer time range may know of some
+        wait.textContent = "no requests of this route in this time"
+        wait.hidden = false
+        body.hidden = true
+        return
       }
+      const all = pieces(r), total = sum(all.map(p => p.value)), seconds = (data.to - data.from) / 1000
+      facts.replaceChildren(...[["Rate", number(r.c / seconds) + "/s"], ["Requests", number(r.c)], ["Errors", `${number(r.e)} (${percent(r.c ? r.e / r.c : 0)})`],
+        ["p50 / p95 / p99", r.p.map(duration).join(" / ")], ["In flight", flight(r.s / seconds), titles.flight], ["CPU", ...cpu(r, data, seconds)], ["Share of time", percent(r.s / sum([...data.routes.values()].map(x => x.s)))]]
+        .map(([k, v, title]) => h("div", { title }, h("dt", null, k), h("dd", null, v))))
+      bar.replaceChildren(total ? splitBar(r).firstChild : "")
+      legend.replaceChildren(...all.filter(p => p.value > .005 * total).map(p => h("li", { title: words[p.name] }, h("i", { class: p.color }), p.name, h("b", null, percent(p.value / total)))))
       load(data)
     },
   }
