@@ -3,11 +3,9 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"math"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -289,6 +287,7 @@ func (b *browser) withoutScripts() {
 
 // consoleFigures is what the page is told.
 type consoleFigures struct {
+	Seq    int
 	T      []float64
 	Total  struct{ C float64 }
 	Routes []struct {
@@ -375,58 +374,4 @@ func words(b *browser, seconds float64) string {
 		b.t.Fatal(err)
 	}
 	return s
-}
-
-// Two hundred pages are told each sample, and one that does not read harms none.
-func TestConsoleManyPages(t *testing.T) {
-	lanes(t, func(t *testing.T, _ server.Lane) {
-		q := startQuickstart(t, nil, "-rate", "20")
-		const pages = 200
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-		defer cancel()
-		stalled, err := http.NewRequestWithContext(ctx, "GET", q.admin+"/debug/console/events", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		silent, err := http.DefaultTransport.RoundTrip(stalled)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer silent.Body.Close() // its body is never read
-		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: pages}}
-		failed := make(chan error, pages)
-		for range pages {
-			go func() { failed <- readFrames(ctx, client, q.admin+"/debug/console/events?range=60", 3) }()
-		}
-		for range pages {
-			if err := <-failed; err != nil {
-				t.Fatal(err)
-			}
-		}
-	}, server.Quick)
-}
-
-// readFrames reads n frames of a stream.
-func readFrames(ctx context.Context, client *http.Client, url string, n int) error {
-	r, err := http.NewRequestWithContext(ctx, "GET", url, nil)
-	if err != nil {
-		return err
-	}
-	answer, err := client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return errors.New(answer.Status)
-	}
-	seen, part := "", make([]byte, 32<<10)
-	for strings.Count(seen, "event: frame") < n {
-		k, err := answer.Body.Read(part)
-		seen += string(part[:k])
-		if err != nil {
-			return fmt.Errorf("after %d frames: %w", strings.Count(seen, "event: frame"), err)
-		}
-	}
-	return nil
 }

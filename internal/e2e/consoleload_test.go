@@ -1,20 +1,30 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 	"unicode"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/heapprofiler"
+	"github.com/chromedp/cdproto/memory"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"github.com/loadline-go/loadline/internal/e2e/server"
@@ -343,8 +353,9 @@ func (b *browser) hears() {
 }
 
 // The first paint of the page takes less than 300 ms where nothing is cached,
-// and it is not an empty one for long.
-func TestConsoleFirstPaint(t *testing.T) {
+// and it is not an empty one for long. A page that is never closed holds no more
+// than the time that it shows.
+func TestConsolePaintsSoonAndStaysSmall(t *testing.T) {
 	lanes(t, func(t *testing.T, _ server.Lane) {
 		const loads, target = 5, 300 * time.Millisecond
 		ctx := server.StartChromium(t)
@@ -381,5 +392,272 @@ func TestConsoleFirstPaint(t *testing.T) {
 		slices.Sort(figures)
 		t.Logf("first contentful paint after %v at best, %v in the middle of %d loads; the table of routes is there after %v and %v",
 			first[0].Round(time.Millisecond), first[len(first)/2].Round(time.Millisecond), len(first), figures[0].Round(time.Millisecond), figures[len(figures)/2].Round(time.Millisecond))
+		b.listen()
+		b.leftOpen()
+		b.quiet()
+	}, server.Quick)
+}
+
+// leftOpen tells the page in a minute what it would be told in hours: real
+// frames, with times that go on and names that come and go.
+func (b *browser) leftOpen() {
+	b.t.Helper()
+	full := fetch(b.t, b.base+"/debug/console/data?range=300", "")
+	if _, err := chromedp.Call(b.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `{
+		const full = ` + full + `
+		window.EventSource = class extends EventTarget {
+			readyState = 1
+			constructor(url) { super(); this.url = url; window.stream = this; setTimeout(() => this.tell(full)) }
+			close() { this.readyState = 2 }
+			tell(frame) { this.dispatchEvent(new MessageEvent("frame", {data: JSON.stringify(frame)})) }
+		}
+		let t = full.to, dt = full.dt.at(-1), n = 0
+		const tail = values => values.slice(-1)
+		// tick is what is told of one sample: as full, but of each curve the end.
+		const tick = () => {
+			t += 5000; n++
+			const f = structuredClone(full)
+			f.full = false; delete f.about
+			f.seq += n; f.t = [t]; f.from += 5000 * n; f.to = t
+			if (n % 2) dt = t
+			f.dt = [dt]
+			if (f.report) f.report.time = new Date(dt).toISOString()
+			for (const set of [f.series, f.runtime]) for (const k in set) set[k] = tail(set[k])
+			for (const r of f.routes) r.k = tail(r.k)
+			for (const rows of Object.values(f.groups)) for (const r of rows) for (const k in r.v) r.v[k] = tail(r.v[k])
+			const was = Math.floor(n / 7)
+			f.routes.push({...f.routes[0], n: "GET /once/" + was})
+			for (const kind of ["dependency", "query", "leak", "own"]) if (f.groups[kind]?.length) f.groups[kind].push({...structuredClone(f.groups[kind][0]), n: f.groups[kind][0].n.split(" {")[0] + " {once=" + was + "}"})
+			return f
+		}
+		window.pass = async frames => {
+			for (let i = 0; i < frames; i++) {
+				window.stream.tell(tick())
+				if (i % 10 === 9) await new Promise(r => setTimeout(r))
+			}
+			return n
+		}
+	}`}); err != nil {
+		b.t.Fatal(err)
+	}
+	const frames = 100 // of each view and round: more than the rings hold
+	b.open("#/requests", "table.routes tbody a")
+	type size struct{ nodes, listeners, heap int }
+	round := func() (s size) {
+		b.t.Helper()
+		for _, view := range consoleViews {
+			eval[bool](b, fmt.Sprintf("location.hash = %q, true", view.hash))
+			eval[int](b, fmt.Sprintf("pass(%d)", frames), chromedp.EvalAwaitPromise)
+		}
+		eval[bool](b, `location.hash = "#/requests", true`)
+		eval[int](b, "pass(10)", chromedp.EvalAwaitPromise)
+		if _, err := chromedp.Call(b.ctx, heapprofiler.CollectGarbage, cdp.Empty{}); err != nil {
+			b.t.Fatal(err)
+		}
+		counters, err := chromedp.Call(b.ctx, memory.GetDOMCounters, cdp.Empty{})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		used, err := chromedp.Call(b.ctx, runtime.GetHeapUsage, cdp.Empty{})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		return size{int(counters.Nodes), int(counters.JsEventListeners), int(used.UsedSize)}
+	}
+	first := round()
+	var last size
+	for range 2 {
+		last = round()
+	}
+	longest := eval[int](b, `import("/debug/console/app.js").then(({data}) => {
+		let most = 0
+		const look = v => { if (v && typeof v === "object") { const all = v instanceof Map ? [...v.values()] : Object.values(v); most = Math.max(most, all.length); all.forEach(look) } }
+		look(data)
+		return most
+	})`, chromedp.EvalAwaitPromise)
+	b.t.Logf("after %d frames: %+v, after %d: %+v; no list is longer than %d", frames*len(consoleViews), first, 3*frames*len(consoleViews), last, longest)
+	if longest != 180 {
+		b.t.Errorf("the longest list of what the page was told has %d entries, want 180, as the rings have", longest)
+	}
+	if last.nodes > first.nodes+first.nodes/5+500 || last.listeners > first.listeners+first.listeners/5+100 || last.heap > first.heap+2<<20 {
+		b.t.Errorf("the page grows: %+v, then %+v", first, last)
+	}
+}
+
+// listener is an open page without a browser: it reads the stream of events.
+type listener struct {
+	net.Conn
+	frames atomic.Int64
+	ended  chan error
+}
+
+// listens opens a page; what it is told is counted.
+func listens(t *testing.T, admin string) *listener {
+	t.Helper()
+	l := &listener{Conn: dialEvents(t, admin, 0), ended: make(chan error, 1)}
+	go func() {
+		part, seen := make([]byte, 64<<10), []byte{}
+		mark := []byte("event: frame")
+		for {
+			n, err := l.Read(part)
+			seen = append(seen, part[:n]...)
+			l.frames.Add(int64(bytes.Count(seen, mark)))
+			// What may be the beginning of a mark; a frame's own text has none.
+			if at := bytes.LastIndex(seen, mark); at >= 0 {
+				seen = seen[at+len(mark):]
+			}
+			seen = append(seen[:0], seen[max(0, len(seen)-len(mark)+1):]...)
+			if err != nil {
+				l.ended <- err
+				return
+			}
+		}
+	}()
+	return l
+}
+
+// dialEvents asks for the stream of events with a window of so many bytes, 0 for the usual.
+func dialEvents(t *testing.T, admin string, window int) net.Conn {
+	t.Helper()
+	addr := strings.TrimPrefix(admin, "http://")
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		if window == 0 {
+			return nil
+		}
+		var failed error
+		err := c.Control(func(fd uintptr) {
+			failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, window)
+		})
+		return errors.Join(err, failed)
+	}}
+	conn, err := d.DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := fmt.Fprintf(conn, "GET /debug/console/events?range=180 HTTP/1.1\r\nHost: %s\r\n\r\n", addr); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// hold is what a process holds on to.
+type hold struct {
+	goroutines, streams, descriptors int
+	heap                             int // live, in bytes
+}
+
+func held(t *testing.T, s *subject) (h hold) {
+	t.Helper()
+	http.DefaultClient.CloseIdleConnections()
+	for line := range strings.Lines(fetch(t, s.admin+"/debug/pprof/heap?gc=1&debug=1", "")) {
+		fmt.Sscanf(line, "# HeapAlloc = %d", &h.heap)
+	}
+	text := fetch(t, s.admin+"/debug/pprof/goroutine?debug=1", "")
+	fmt.Sscanf(text, "goroutine profile: total %d", &h.goroutines)
+	for group := range strings.SplitSeq(text, "\n\n") {
+		n := 0
+		if strings.Contains(group, "serveEvents") {
+			fmt.Sscan(strings.TrimPrefix(group, "goroutine profile: total "), &n)
+			h.streams += n
+		}
+	}
+	h.descriptors = s.Descriptors()
+	return h
+}
+
+// Two hundred pages open on a service of 500 routes are told each sample, one
+// that does not read is cut off and harms none, and nothing of them is left when
+// they are closed. One page costs less than half a percent of a core.
+func TestConsoleOpenPages(t *testing.T) {
+	lanes(t, func(t *testing.T, _ server.Lane) {
+		const routes, pages, seconds = 500, 200, 6
+		// A sample three times a second, not every five seconds: less time is needed.
+		s := startCrowded(t, nil, "-routes", fmt.Sprint(routes), "-rate", "100", "-interval", "100ms", "-keep", "1m")
+		server.Eventually(t, time.Minute, func() error {
+			if n := len(consoleData(t, s.admin).Routes); n != routes {
+				return fmt.Errorf("%d routes", n)
+			}
+			return nil
+		})
+		before := held(t, s)
+		// cost is the CPU time for each second of the next few, and how many samples there were.
+		cost := func() (share, samples float64) {
+			seq, cpu, began := consoleData(t, s.admin).Seq, s.CPU(), time.Now()
+			time.Sleep(seconds * time.Second)
+			share = (s.CPU() - cpu).Seconds() / time.Since(began).Seconds()
+			return share, float64(consoleData(t, s.admin).Seq-seq) / time.Since(began).Seconds()
+		}
+		none, _ := cost()
+		first := listens(t, s.admin)
+		all := []*listener{first}
+		told := func(n int64) {
+			t.Helper()
+			server.Eventually(t, time.Minute, func() error {
+				for i, l := range all {
+					select {
+					case err := <-l.ended:
+						t.Fatalf("page %d ended after %d frames: %v", i, l.frames.Load(), err)
+					default:
+					}
+					if got := l.frames.Load(); got < n {
+						return fmt.Errorf("page %d was told %d times", i, got)
+					}
+				}
+				return nil
+			})
+		}
+		told(2)
+		one, rate := cost()
+		stuck, began := dialEvents(t, s.admin, 4096), time.Now()
+		for len(all) < pages {
+			all = append(all, listens(t, s.admin))
+		}
+		told(2)
+		many, manyRate := cost()
+		seq, had := consoleData(t, s.admin).Seq, all[pages-1].frames.Load()
+		server.Eventually(t, time.Minute, func() error {
+			if n := held(t, s).streams; n != pages+1 {
+				return fmt.Errorf("%d streams", n)
+			}
+			return nil
+		})
+		t.Logf("CPU %.2f %% %.2f %% %.2f %% at %.1f %.1f samples a second", 100*none, 100*one, 100*many, rate, manyRate)
+		server.Eventually(t, 2*time.Minute, func() error {
+			time.Sleep(time.Second)
+			if n := held(t, s).streams; n != pages {
+				return fmt.Errorf("%d streams", n)
+			}
+			return nil
+		})
+		t.Logf("who does not read is cut off after %v", time.Since(began).Round(time.Second))
+		if n, err := io.Copy(io.Discard, stuck); err != nil {
+			t.Logf("it reads %d bytes, then %v", n, err)
+		}
+		// Meanwhile the others were told, if not each sample where the machine is busy.
+		if samples := consoleData(t, s.admin).Seq - seq; all[pages-1].frames.Load()-had < int64(samples/4) {
+			t.Errorf("of %d samples a page was told %d while another did not read", samples, all[pages-1].frames.Load()-had)
+		}
+		told(seconds)
+		during := held(t, s)
+		for _, l := range all {
+			l.Close()
+		}
+		var after hold
+		server.Eventually(t, time.Minute, func() error {
+			after = held(t, s)
+			if after.streams > 0 || after.goroutines > before.goroutines+20 || after.descriptors > before.descriptors+20 || after.heap > before.heap+6<<20 {
+				return fmt.Errorf("held before %+v, after %+v", before, after)
+			}
+			return nil
+		})
+		t.Logf("%d routes, without a page %.2f %% of a core, with one %.2f %% at %.1f samples a second, with %d %.2f %% at %.1f; before %+v, with them %+v, after %+v",
+			routes, 100*none, 100*one, rate, pages, 100*many, manyRate, before, during, after)
+		const usual = 1. / 5 // samples a second
+		one, many = (one-none)/rate*usual, (many-none)/manyRate*usual
+		t.Logf("at a sample every 5 s one page costs %.3f %% of a core, %d cost %.2f %%", 100*one, pages, 100*many)
+		if one > .005 || many > .05 {
+			t.Errorf("a page may cost half a percent of a core")
+		}
 	}, server.Quick)
 }

@@ -691,6 +691,24 @@ func TestTwoHundredPagesShareOneFrame(t *testing.T) {
 	}
 }
 
+// What was made for a page is gone with the sample after it was closed.
+func TestFramesAreNotKeptForNobody(t *testing.T) {
+	p := newProcess(10)
+	c := New(Config{Started: p.now})
+	page := c.pages.add()
+	c.Sample(p.sample(5 * time.Second))
+	c.shared(t.Context(), frameKey{5 * time.Minute, true})
+	c.Sample(p.sample(5 * time.Second))
+	if len(c.pages.frames) != 1 {
+		t.Errorf("%d frames while a page is open", len(c.pages.frames))
+	}
+	c.pages.remove(page)
+	c.Sample(p.sample(5 * time.Second))
+	if len(c.pages.frames) != 0 {
+		t.Errorf("%d frames are kept for nobody", len(c.pages.frames))
+	}
+}
+
 // The page is small, loads nothing from elsewhere, and makes no markup of data.
 func TestPageIsSmallAndStrict(t *testing.T) {
 	total := 0

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -41,12 +40,19 @@ type frameKey struct {
 // with what was before will find the newest then.
 func (p *pages) wake() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for page := range p.open {
 		select {
 		case page.woken <- struct{}{}:
 		default:
 		}
+	}
+	none := len(p.open) == 0
+	p.mu.Unlock()
+	// What the last page was told need not be kept for nobody. While it is being
+	// made for somebody this does not wait.
+	if none && p.making.TryLock() {
+		p.frames = nil
+		p.making.Unlock()
 	}
 }
 
@@ -116,17 +122,18 @@ func (c *Console) serveEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")
 	out := http.NewResponseController(w)
-	send := func(parts ...string) bool {
+	// send writes the frame as it is, which all pages share.
+	send := func(before string, frame []byte) bool {
 		out.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every writer can
-		for _, part := range parts {
-			if _, err := io.WriteString(w, part); err != nil {
+		for _, part := range [][]byte{[]byte(before), frame, []byte("\n\n")} {
+			if _, err := w.Write(part); err != nil {
 				return false
 			}
 		}
 		return out.Flush() == nil
 	}
 	key := frameKey{c.rangeOf(r), true}
-	if !send("retry: 3000\n\nevent: frame\ndata: ", string(c.shared(r.Context(), key)), "\n\n") {
+	if !send("retry: 3000\n\nevent: frame\ndata: ", c.shared(r.Context(), key)) {
 		return
 	}
 	key.full = false
@@ -137,11 +144,11 @@ func (c *Console) serveEvents(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-page.woken:
-			if !send("event: frame\ndata: ", string(c.shared(r.Context(), key)), "\n\n") {
+			if !send("event: frame\ndata: ", c.shared(r.Context(), key)) {
 				return
 			}
 		case <-quiet.C:
-			if !send(": quiet\n\n") {
+			if !send(": quiet", nil) {
 				return
 			}
 		}

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // Lane says which set of servers a test runs against.
@@ -134,6 +135,22 @@ func (p *Process) RSS() int64 {
 		_, _ = fmt.Sscan(string(b), &size, &resident)
 	}
 	return resident * int64(os.Getpagesize())
+}
+
+// CPU is the processor time that the program has used, 0 once it has ended.
+func (p *Process) CPU() time.Duration {
+	var t syscall.Timespec
+	clock := ^p.cmd.Process.Pid<<3 | 2 // of a process, CPUCLOCK_SCHED: as clock_getcpuclockid(3) makes it
+	if _, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, uintptr(clock), uintptr(unsafe.Pointer(&t)), 0); errno != 0 {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
+
+// Descriptors is how many files and connections the program has open.
+func (p *Process) Descriptors() int {
+	open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	return len(open)
 }
 
 // Start starts the program and waits until it is ready. It ends with the test.
