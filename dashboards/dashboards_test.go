@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ type page struct {
 	Templating    struct {
 		List []struct {
 			Name, Type, AllValue string
-			Refresh              int
+			Refresh, Hide        int
 			Multi                bool
 			Datasource           source
 			Query                any
@@ -44,6 +45,17 @@ type page struct {
 
 type source struct{ Type, UID string }
 
+type target struct {
+	Expr, RefID, Format, LegendFormat string
+	Instant, Range, Exemplar          bool
+	Datasource                        source
+}
+
+type link struct {
+	Title, URL, Type string
+	TargetBlank      bool
+}
+
 type panel struct {
 	ID          int
 	Type        string
@@ -52,14 +64,11 @@ type panel struct {
 	Collapsed   bool
 	Datasource  source
 	GridPos     *struct{ X, Y, W, H int }
-	Targets     []struct {
-		Expr, RefID, Format, LegendFormat string
-		Instant, Range, Exemplar          bool
-		Datasource                        source
-	}
+	Targets     []target
 	FieldConfig struct {
 		Defaults struct {
 			Unit       string
+			Links      []link
 			Thresholds *struct{ Steps []struct{ Value *float64 } }
 		}
 		Overrides []struct {
@@ -71,7 +80,7 @@ type panel struct {
 		}
 	}
 	Options json.RawMessage
-	Links   []struct{ URL, Type string }
+	Links   []link
 	Panels  []panel
 }
 
@@ -148,12 +157,19 @@ func TestPagesAreWhatGrafanaExpects(t *testing.T) {
 
 func checkVariables(t *testing.T, p page) []string {
 	t.Helper()
-	vars := []string{"__rate_interval", "__interval", "__range", "__value", "__url_time_range"}
+	vars := []string{"__rate_interval", "__interval", "__range", "__value", "__url_time_range", "__from", "__to", "__field"}
 	for i, v := range p.Templating.List {
 		vars = append(vars, v.Name)
 		if i == 0 {
 			if v.Name != "datasource" || v.Type != "datasource" || v.Query != "prometheus" {
 				t.Errorf("the first variable is %s of type %s", v.Name, v.Type)
+			}
+			continue
+		}
+		if v.Name == "profiles" {
+			// Hidden, for who has no such source would see an empty choice.
+			if v.Type != "datasource" || v.Query != "grafana-pyroscope-datasource" || v.Hide != 2 || v.Multi {
+				t.Errorf("variable profiles: type %s, query %v, hide %d", v.Type, v.Query, v.Hide)
 			}
 			continue
 		}
@@ -232,7 +248,7 @@ func checkPanels(t *testing.T, panels []panel, ids map[int]string, vars []string
 				t.Errorf("%s: threshold %d: the first has no value, the others have", where, i)
 			}
 		}
-		for _, l := range p.Links {
+		for _, l := range slices.Concat(p.Links, p.FieldConfig.Defaults.Links) {
 			checkExpr(t, where+" link", l.URL, vars)
 		}
 	}
@@ -285,6 +301,123 @@ func checkTargets(t *testing.T, where string, p panel, vars []string) {
 			}
 		}
 	}
+}
+
+// From a line to the function, and from a dot to the request.
+func TestPanelsLeadToFlameGraphsAndTraces(t *testing.T) {
+	flames, traces := 0, 0
+	for name, p := range pages(t) {
+		profiles := false
+		for _, v := range p.Templating.List {
+			profiles = profiles || v.Name == "profiles"
+		}
+		before := flames
+		panels := p.Panels
+		for _, row := range p.Panels {
+			panels = slices.Concat(panels, row.Panels)
+		}
+		for _, p := range panels {
+			where := fmt.Sprintf("%s: %q", name, p.Title)
+			if checkFlames(t, where, p) {
+				flames++
+			}
+			if checkExemplars(t, where, p) {
+				traces++
+			}
+		}
+		if flames > before && !profiles {
+			t.Errorf("%s: has no variable profiles", name)
+		}
+	}
+	if flames < 18 || traces < 12 {
+		t.Errorf("%d panels lead to flame graphs and %d to traces: the test reads nothing", flames, traces)
+	}
+}
+
+// profiled are the metrics whose panels lead to a flame graph, and what the
+// profile is called by /debug/pprof/ui and by Pyroscope.
+var profiled = []struct{ metric, page, pyroscope string }{
+	{`go_cpu_time_seconds_total\{[^}]*go_cpu_state="gc"`, "allocs", "memory:alloc_space:bytes:space:bytes"},
+	{`go_memory_allocated_bytes_total`, "allocs", "memory:alloc_space:bytes:space:bytes"},
+	{`process_cpu_time_seconds_total`, "profile", "process_cpu:cpu:nanoseconds:cpu:nanoseconds"},
+	{`observe_cpu_seconds_total`, "profile", "process_cpu:cpu:nanoseconds:cpu:nanoseconds"},
+	{`go_schedule_duration_seconds(_bucket)?`, "profile", "process_cpu:cpu:nanoseconds:cpu:nanoseconds"},
+	{`go_memory_used_bytes`, "heap", "memory:inuse_space:bytes:space:bytes"},
+	{`go_goroutine_count`, "goroutine", "goroutines:goroutine:count:goroutine:count"},
+}
+
+// checkFlames wants a flame graph where there is one that explains the panel:
+// from Pyroscope in the time that is shown, and of the instance whose line is
+// clicked from that instance.
+func checkFlames(t *testing.T, where string, p panel) bool {
+	t.Helper()
+	if p.Type == "table" || len(p.Targets) == 0 {
+		return false
+	}
+	for _, about := range profiled {
+		if !regexp.MustCompile(about.metric + `[{,]`).MatchString(p.Targets[0].Expr) {
+			continue
+		}
+		var pane struct {
+			Flame struct {
+				Datasource string
+				Range      struct{ From, To string }
+				Queries    []struct {
+					ProfileTypeID, LabelSelector string
+					Datasource                   source
+				}
+			}
+		}
+		i := slices.IndexFunc(p.Links, func(l link) bool { return strings.HasPrefix(l.URL, "/explore?") && l.Type == "link" && l.TargetBlank })
+		if i < 0 {
+			t.Errorf("%s: no flame graph of %s", where, about.metric)
+			return false
+		}
+		to, err := url.Parse(p.Links[i].URL)
+		if err != nil || to.Query().Get("schemaVersion") != "1" {
+			t.Errorf("%s: %v: %s", where, err, p.Links[i].URL)
+			return false
+		}
+		if err := json.Unmarshal([]byte(to.Query().Get("panes")), &pane); err != nil || len(pane.Flame.Queries) != 1 {
+			t.Errorf("%s: %v: %s", where, err, to.Query().Get("panes"))
+			return false
+		}
+		f := pane.Flame
+		if q := f.Queries[0]; q.ProfileTypeID != about.pyroscope || q.LabelSelector != `{service_name=~"${job:pipe}"}` || f.Datasource != "${profiles}" ||
+			q.Datasource != (source{"grafana-pyroscope-datasource", "${profiles}"}) || f.Range.From != "${__from}" || f.Range.To != "${__to}" {
+			t.Errorf("%s: opens %+v, want %s", where, f, about.pyroscope)
+		}
+		ofInstances := slices.ContainsFunc(p.Targets, func(q target) bool { return strings.Contains(q.LegendFormat, "{{instance}}") })
+		want := "http://${__field.labels.instance}/debug/pprof/ui?profile=" + about.page
+		if links := p.FieldConfig.Defaults.Links; ofInstances && (len(links) != 1 || links[0].URL != want) {
+			t.Errorf("%s: a click on an instance opens %+v, want %s", where, links, want)
+		}
+		return true
+	}
+	return false
+}
+
+// exemplified are the histograms whose observations tell their trace.
+var exemplified = regexp.MustCompile(`(http_server_request_duration_seconds|http_client_request_duration_seconds|db_client_operation_duration_seconds|` +
+	`observe_dependency_duration_seconds|observe_cache_load_duration_seconds|observe_job_wait_seconds|observe_job_duration_seconds)(_bucket)?\{`)
+
+// checkExemplars wants the dots that lead to a trace wherever durations are
+// drawn. What is compared with another day, or joined with another metric, has none.
+func checkExemplars(t *testing.T, where string, p panel) bool {
+	t.Helper()
+	if p.Type != "heatmap" && p.Type != "timeseries" || len(p.Targets) == 0 {
+		return false
+	}
+	q, others := p.Targets[0], false
+	for _, q := range p.Targets {
+		others = others || strings.Contains(q.Expr, " offset ") || strings.Contains(q.Expr, "group_left (")
+	}
+	drawn := p.Type == "heatmap" || strings.Contains(q.Expr, "histogram_quantile(")
+	want := drawn && !others && exemplified.MatchString(q.Expr)
+	if want && !q.Exemplar {
+		t.Errorf("%s: asks for no exemplars: %s", where, q.Expr)
+	}
+	return want
 }
 
 // A link to a page that is not shipped is a 404 in the middle of an incident.

@@ -123,6 +123,9 @@ func variables(d plan.Dashboard) []dashboard.VariableModel {
 			Current: &dashboard.VariableOption{Selected: new(true), Text: text1("All"), Value: text1("$__all")},
 		})
 	}
+	if d.Profiles() {
+		vars = append(vars, profilesVariable())
+	}
 	return vars
 }
 
@@ -175,6 +178,12 @@ func panel(p plan.Panel) (dashboard.Panel, error) {
 		more.Url = new(pageURL(p.Drill))
 		more.IncludeVars, more.KeepTime = false, false // they are in the URL
 		out.Links = []dashboard.DashboardLink{more}
+	}
+	if flame := p.Profile(); flame != "" {
+		out.Links = append(out.Links, flameOverTime(flame))
+		if ofInstances(p) {
+			field.Defaults.Links = []dashboard.DashboardLink{flameNow(flame)}
+		}
 	}
 
 	switch p.Kind {

@@ -164,7 +164,7 @@ func (c Config) Dependencies() Dashboard {
 				{Title: "Errors by type", Kind: Series, Unit: "reqps", Width: 12, Height: 9, Stack: true,
 					Description: "By dependency.",
 					Queries:     []Query{{Expr: s.where(anyError).count(calls, "dependency", "error_type"), Legend: "{{dependency}} {{error_type}}"}}},
-				{Title: "Distribution of durations", Kind: Heatmap, Unit: "s", Width: 12, Height: 9,
+				{Title: "Distribution of durations", Kind: Heatmap, Unit: "s", Width: 12, Height: 9, Exemplars: true,
 					Description: "All of them together.",
 					Queries:     []Query{{Expr: s.heat(calls), Legend: "{{le}}"}}},
 			}},

@@ -43,7 +43,7 @@ func (c Config) Fleet() Dashboard {
 						{Expr: "1 - " + aggregate("min", s.now(headroom), each...), Legend: "Memory", Unit: "percentunit", Warn: 0.8, Page: c.MemoryShare},
 						{Expr: sum(s.now(goroutines), each...), Legend: "Goroutines", Unit: "short"},
 						{Expr: most(s.now(uptime), each...), Legend: "Uptime", Unit: "s"}}},
-				{Title: "p95 by instance", Kind: Series, Unit: "s", Width: 8, Height: 9,
+				{Title: "p95 by instance", Kind: Series, Unit: "s", Width: 8, Height: 9, Exemplars: true,
 					Description: "One line above the others is a bad instance; all of them, a bad route or dependency.",
 					Queries:     []Query{{Expr: s.quantile(0.95, serverRequests, each...), Legend: "{{instance}}"}}},
 				{Title: "Requests by instance", Kind: Series, Unit: "reqps", Width: 8, Height: 9,

@@ -20,7 +20,7 @@ func (c Config) jobRow() Row {
 		{Title: "Under way", Kind: Series, Unit: "short", Width: 8, Height: 8,
 			Description: "Runs that have begun and not ended. As many as there are workers, and the queue grows: add workers, or make the job faster.",
 			Queries:     []Query{{Expr: sum(s.now(jobsActive), job), Legend: "{{job_name}}"}}},
-		{Title: "Wait in the queue p50, p95", Kind: Series, Unit: "s", Width: 8, Height: 8,
+		{Title: "Wait in the queue p50, p95", Kind: Series, Unit: "s", Width: 8, Height: 8, Exemplars: true,
 			Description: "From being enqueued to being run, where the job tells when it was enqueued. Rising at a steady duration: too few workers.",
 			Queries: []Query{
 				{Expr: s.quantile(0.95, jobWaits, job), Legend: "{{job_name}} p95"},
@@ -104,7 +104,7 @@ func (c Config) queueRows() []Row {
 			{Title: "Size", Kind: Series, Unit: "bytes", Width: 8, Height: 8,
 				Description: "Bytes that the entries take, where the cache tells. Rising without end: a cache without a bound is a leak.",
 				Queries:     []Query{{Expr: sum(s.now(cacheBytes), cache), Legend: "{{cache}}"}}},
-			{Title: "Loads p50, p99", Kind: Series, Unit: "s", Width: 8, Height: 8,
+			{Title: "Loads p50, p99", Kind: Series, Unit: "s", Width: 8, Height: 8, Exemplars: true,
 				Description: "What a miss costs.",
 				Queries: []Query{
 					{Expr: s.quantile(0.99, cacheLoads, cache), Legend: "{{cache}} p99"},

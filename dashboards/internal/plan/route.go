@@ -39,7 +39,7 @@ func (c Config) Route() Dashboard {
 				{Title: "Errors by type", Kind: Series, Unit: "reqps", Width: 8, Height: 9, Stack: true,
 					Description: "Failed requests a second by status and type; the trace of one names the first step that failed.",
 					Queries:     []Query{{Expr: s.where(serverError).count(serverRequests, "http_response_status_code", "error_type"), Legend: "{{http_response_status_code}} {{error_type}}"}}},
-				{Title: "p95 by instance", Kind: Series, Unit: "s", Width: 8, Height: 9,
+				{Title: "p95 by instance", Kind: Series, Unit: "s", Width: 8, Height: 9, Exemplars: true,
 					Description: "One line far above the others is a bad instance and not a bad route.",
 					Queries:     []Query{{Expr: s.quantile(0.95, serverRequests, "job", "instance"), Legend: "{{instance}}"}}},
 				{Title: "p95 by version", Kind: Series, Unit: "s", Width: 8, Height: 9,

@@ -1,5 +1,7 @@
 package plan
 
+import "strings"
+
 // Service is the first page: is it fine, and if not, which route, since when,
 // and is it the runtime, the code or somebody else.
 func (c Config) Service() Dashboard {
@@ -222,5 +224,6 @@ func callPanel(s scope, title, unit string, warn, page float64, description stri
 	for _, k := range callKinds {
 		p.Queries = append(p.Queries, Query{Expr: byCallee(k, ask(k)), Legend: "{{dependency}}"})
 	}
+	p.Exemplars = strings.Contains(p.Queries[0].Expr, "histogram_quantile")
 	return p
 }
