@@ -162,13 +162,13 @@ function verdict() {
   const open = box.querySelector("details")?.open
   if (!report) {
     box.className = "verdict"
-    box.replaceChildren(h("h1", null, h("b", null, "Unknown:"), "the first diagnosis has not been made yet"))
+    box.replaceChildren(h("h1", null, h("b", null, "Unknown:"), " the first diagnosis has not been made yet"))
     return
   }
   const [first, ...others] = report.findings
   box.className = `verdict ${report.verdict} ${report.verdict === "sick" && first?.level === "page" ? "page" : ""}`
   const text = report.headline.startsWith(report.verdict + ":") ? report.headline.slice(report.verdict.length + 1) : report.headline
-  const parts = [h("h1", null, h("b", null, report.verdict + ":"), text.trim())]
+  const parts = [h("h1", null, h("b", null, report.verdict + ":"), " " + text.trim())]
   if (first) {
     parts.push(proof(first), next(first))
     if (others.length) parts.push(h("details", { open }, h("summary", null, `${others.length} more finding${others.length > 1 ? "s" : ""}`), others.map(finding)))
