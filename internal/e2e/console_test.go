@@ -278,9 +278,19 @@ func (b *browser) withoutScripts() {
 	defer set(false)
 	b.do("without scripts", chromedp.Navigate("about:blank"), chromedp.Navigate(b.base+"/"), chromedp.WaitVisible(chromedp.CSS(`noscript a[href="/debug/requests"]`)))
 	b.shot("without-scripts")
-	for _, path := range []string{"/debug/requests", "/debug/traces", "/debug/runtime", "/debug/leaks", "/debug/captures", "/debug/config", "/debug/"} {
+	for _, path := range []string{"/debug/doctor", "/debug/requests", "/debug/traces", "/debug/runtime", "/debug/leaks", "/debug/captures", "/debug/config", "/debug/"} {
 		if body := fetch(b.t, b.base+path, "text/plain"); len(body) < 20 {
 			b.t.Errorf("%s: %q", path, body)
+		}
+	}
+	links, err := chromedp.Run(b.ctx, chromedp.AttributesAll(chromedp.CSSAll("noscript a, footer a")))
+	if err != nil || len(links) < 10 {
+		b.t.Fatalf("%d links without scripts: %v", len(links), err)
+	}
+	for _, a := range links {
+		b.do(a["href"], chromedp.Navigate(b.base+a["href"]), chromedp.WaitReady(chromedp.CSS("body")))
+		if said, err := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("body"))); err != nil || len(said) < 20 {
+			b.t.Errorf("%s shows %q without scripts, %v", a["href"], said, err)
 		}
 	}
 }
