@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/loadline-go/loadline/dashboards"
+	"github.com/loadline-go/loadline/observe"
 )
 
 // What Grafana reads of a page, as far as it must be right. Grafana itself is
@@ -461,5 +463,29 @@ func TestLinksLeadToPagesAndRunbooks(t *testing.T) {
 		if _, err := fs.Stat(dashboards.Files(), "runbooks/"+string(m[2])); err != nil {
 			t.Errorf("runbook of an alert: %v", err)
 		}
+	}
+}
+
+// A misspelt metric is a service that is never scaled.
+func TestAutoscalersAskForMetricsThatExist(t *testing.T) {
+	known := map[string]bool{}
+	for _, d := range observe.All() {
+		known[d.Name] = true
+	}
+	asked := 0
+	for _, file := range []string{"hpa", "keda", "prometheus-adapter"} {
+		text, err := os.ReadFile("kubernetes/autoscaling/" + file + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\b(?:http|go|process|observe)_[a-z_]+\b`).FindAllString(string(text), -1) {
+			asked++
+			if !known[name] && name != "process_cpu_of_limit" { // which the adapter makes
+				t.Errorf("no metric is called %s", name)
+			}
+		}
+	}
+	if asked < 10 {
+		t.Errorf("%d metrics: the test reads nothing", asked)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	autoscaling "k8s.io/api/autoscaling/v2"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"k8s.io/kube-openapi/pkg/validation/strfmt"
 	"k8s.io/kube-openapi/pkg/validation/validate"
@@ -204,27 +206,53 @@ func scalerFields(t *testing.T, file, of string) map[string]bool {
 	return fields
 }
 
-// The chart hands rules.custom to the adapter as the rules of its file.
+// The chart hands these to the adapter as the rules and externalRules of its file.
 func TestPrometheusAdapterReadsItsRules(t *testing.T) {
 	text := read(t, filepath.Join("..", "kubernetes", "autoscaling", "prometheus-adapter.yaml"))
 	values := strictly[struct {
-		Rules struct{ Custom []adapter.DiscoveryRule }
-	}](t, "prometheus-adapter", text)
-	if len(values.Rules.Custom) == 0 {
+		Rules struct{ Custom, External []adapter.DiscoveryRule }
+	}](t, "prometheus-adapter", text).Rules
+	if len(values.Custom) == 0 || len(values.External) == 0 {
 		t.Fatal("no rules")
 	}
-	for _, rule := range values.Rules.Custom {
-		if _, err := promql.ParseMetricSelector(rule.SeriesQuery); err != nil {
-			t.Errorf("%s: %v", rule.SeriesQuery, err)
-		}
-		fill := strings.NewReplacer("<<.Series>>", "http_server_active_requests", "<<.LabelMatchers>>", `namespace="shop"`, "<<.GroupBy>>", "pod")
-		if _, err := promql.ParseExpr(fill.Replace(rule.MetricsQuery)); err != nil {
-			t.Errorf("%s: %v", rule.MetricsQuery, err)
-		}
-		for label := range rule.Resources.Overrides {
-			if !strings.Contains(rule.SeriesQuery, label+`!=""`) {
-				t.Errorf("%s: a series without %s belongs to no object", rule.SeriesQuery, label)
+	serves := map[string]bool{} // metrics by their name in the API
+	// Of an external metric the adapter asks for no object.
+	for group, of := range map[string][]adapter.DiscoveryRule{"pod": values.Custom, "": values.External} {
+		for _, rule := range of {
+			series, _, _ := strings.Cut(rule.SeriesQuery, "{")
+			name := rule.Name.As
+			if name == "" {
+				name = series
+			}
+			serves[name] = true
+			if _, err := promql.ParseMetricSelector(rule.SeriesQuery); err != nil {
+				t.Errorf("%s: %v", rule.SeriesQuery, err)
+			}
+			fill := strings.NewReplacer("<<.Series>>", series, "<<.LabelMatchers>>", `namespace="shop"`, "<<.GroupBy>>", group)
+			if _, err := promql.ParseExpr(fill.Replace(rule.MetricsQuery)); err != nil {
+				t.Errorf("%s: %v", rule.MetricsQuery, err)
+			}
+			if group == "" && strings.Contains(rule.MetricsQuery, "GroupBy") {
+				t.Errorf("%s: an external metric has nothing to group by", rule.MetricsQuery)
+			}
+			for label := range rule.Resources.Overrides {
+				if !strings.Contains(rule.SeriesQuery, label+`!=""`) {
+					t.Errorf("%s: a series without %s belongs to no object", rule.SeriesQuery, label)
+				}
 			}
 		}
+	}
+	hpa := strictly[autoscaling.HorizontalPodAutoscaler](t, "hpa", read(t, filepath.Join("..", "kubernetes", "autoscaling", "hpa.yaml")))
+	asked := map[string]bool{}
+	for _, m := range hpa.Spec.Metrics {
+		switch {
+		case m.Pods != nil:
+			asked[m.Pods.Metric.Name] = true
+		case m.External != nil:
+			asked[m.External.Metric.Name] = true
+		}
+	}
+	if !maps.Equal(asked, serves) {
+		t.Errorf("the autoscaler asks for %v, the adapter serves %v", asked, serves)
 	}
 }

@@ -101,8 +101,15 @@ func grafanaDashboards(c plan.Config, pages map[string]string) string {
 }
 
 // The scaling examples follow saturation, not latency: latency also rises when
-// a dependency is slow, and more replicas make that worse.
-const inFlight = `sum(http_server_active_requests{job="shop"})`
+// a dependency is slow, and more replicas make that worse. Each query counts
+// for all pods what one may have a threshold of.
+const (
+	inFlight = `sum(http_server_active_requests{job="shop"})`
+	// Of a queue that all share each pod tells the same length.
+	waiting = `sum(max by (queue) (observe_queue_length{job="shop"}))`
+	// GOMAXPROCS follows the container's limit: how many pods' worth of CPU is used.
+	cpuOfLimit = `sum(rate(process_cpu_time_seconds_total{job="shop"}[2m])) / max(go_processor_limit{job="shop"})`
+)
 
 func keda() string {
 	trigger := func(query, threshold string) any {
@@ -115,7 +122,8 @@ func keda() string {
 			{"ignoreNullValues", "false"},
 		}}}
 	}
-	return "# An example for KEDA: put your service, and the concurrency of one pod at 70 % CPU, in.\n" +
+	return "# An example for KEDA: put your service in, the requests that one pod handles at a time at 70 % CPU,\n" +
+		"# and how many items may wait for each pod; leave out the trigger of what it has not.\n" +
 		yaml(append(object("keda.sh/v1alpha1", "ScaledObject", "shop", "shop", nil), pair{"spec", []pair{
 			{"scaleTargetRef", []pair{{"name", "shop"}}},
 			{"minReplicaCount", 2}, {"maxReplicaCount", 20},
@@ -123,7 +131,8 @@ func keda() string {
 			{"advanced", []pair{{"horizontalPodAutoscalerConfig", []pair{{"behavior", behavior()}}}}},
 			{"triggers", []any{
 				trigger(inFlight, "20"),
-				trigger(`sum(rate(process_cpu_time_seconds_total{job="shop"}[2m]))`, "1.4"),
+				trigger(waiting, "100"),
+				trigger(cpuOfLimit, "0.7"),
 			}},
 		}}))
 }
@@ -140,24 +149,56 @@ func behavior() []pair {
 }
 
 func hpa() string {
-	return "# An example for the HorizontalPodAutoscaler with prometheus-adapter (prometheus-adapter.yaml).\n" +
+	return "# An example for the HorizontalPodAutoscaler with prometheus-adapter (prometheus-adapter.yaml). Leave out what the\n" +
+		"# service has not: while one metric is missing, the others scale up and none scales down.\n" +
 		yaml(append(object("autoscaling/v2", "HorizontalPodAutoscaler", "shop", "shop", nil), pair{"spec", []pair{
 			{"scaleTargetRef", []pair{{"apiVersion", "apps/v1"}, {"kind", "Deployment"}, {"name", "shop"}}},
 			{"minReplicas", 2}, {"maxReplicas", 20},
 			{"behavior", behavior()},
-			{"metrics", []any{[]pair{{"type", "Pods"}, {"pods", []pair{
-				{"metric", []pair{{"name", "http_server_active_requests"}}},
-				{"target", []pair{{"type", "AverageValue"}, {"averageValue", "20"}}},
-			}}}}},
+			{"metrics", []any{
+				podsMetric("http_server_active_requests", "20"),
+				podsMetric("process_cpu_of_limit", "700m"),
+				[]pair{{"type", "External"}, {"external", []pair{
+					{"metric", []pair{{"name", "observe_queue_length"}, {"selector", []pair{{"matchLabels", []pair{{"job", "shop"}}}}}}},
+					{"target", []pair{{"type", "AverageValue"}, {"averageValue", "100"}}},
+				}}},
+			}},
 		}}))
 }
 
+func podsMetric(name, average string) []pair {
+	return []pair{{"type", "Pods"}, {"pods", []pair{
+		{"metric", []pair{{"name", name}}},
+		{"target", []pair{{"type", "AverageValue"}, {"averageValue", average}}},
+	}}}
+}
+
 func adapter() string {
-	return "# Values for the chart prometheus-adapter: in-flight requests as a metric of pods.\n" + yaml([]pair{{"rules", []pair{{"custom", []any{[]pair{
-		{"seriesQuery", `http_server_active_requests{namespace!="", pod!=""}`},
-		{"resources", []pair{{"overrides", []pair{{"namespace", []pair{{"resource", "namespace"}}}, {"pod", []pair{{"resource", "pod"}}}}}}},
-		{"metricsQuery", "sum by (<<.GroupBy>>) (<<.Series>>{<<.LabelMatchers>>})"},
-	}}}}}})
+	byNamespace := pair{"namespace", []pair{{"resource", "namespace"}}}
+	ofPods := pair{"resources", []pair{{"overrides", []pair{byNamespace, {"pod", []pair{{"resource", "pod"}}}}}}}
+	return "# Values for the chart prometheus-adapter: requests in flight and used CPU of the limit as metrics of pods,\n" +
+		"# the length of queues as a metric of the namespace.\n" +
+		yaml([]pair{{"rules", []pair{
+			{"custom", []any{
+				[]pair{
+					{"seriesQuery", `http_server_active_requests{namespace!="", pod!=""}`},
+					ofPods,
+					{"metricsQuery", "sum by (<<.GroupBy>>) (<<.Series>>{<<.LabelMatchers>>})"},
+				},
+				[]pair{
+					{"seriesQuery", `process_cpu_time_seconds_total{namespace!="", pod!=""}`},
+					ofPods,
+					{"name", []pair{{"as", "process_cpu_of_limit"}}},
+					{"metricsQuery", "sum by (<<.GroupBy>>) (rate(<<.Series>>{<<.LabelMatchers>>}[2m])) / sum by (<<.GroupBy>>) (go_processor_limit{<<.LabelMatchers>>})"},
+				},
+			}},
+			{"external", []any{[]pair{
+				{"seriesQuery", `observe_queue_length{namespace!=""}`},
+				{"resources", []pair{{"overrides", []pair{byNamespace}}}},
+				// An external metric is not grouped by any object.
+				{"metricsQuery", "sum(max by (queue) (<<.Series>>{<<.LabelMatchers>>}))"},
+			}}},
+		}}})
 }
 
 // deployment is what a pod needs: the admin address open to the cluster,

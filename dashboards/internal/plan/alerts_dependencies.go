@@ -57,6 +57,16 @@ Until it is mended: http.Client.Timeout closes them too.`,
 			Dashboard:   DependenciesUID, Vars: []string{"job", "instance"},
 		},
 		{
+			Name: "DBConnectionTimeouts", Severity: Ticket, Category: "dependency",
+			Expr: born(dbTimeouts, "10m", 2, "cluster", "namespace", "job", "instance", "db_client_connection_pool_name"),
+			For:  "1m", Keep: "10m",
+			Summary:     `{{ $labels.instance }} of {{ $labels.job }}: {{ $value | humanize }} connections of pool {{ $labels.db_client_connection_pool_name }} could not be opened in time`,
+			Description: `More than 2 in 10 minutes. The query that wanted one has failed, or waits for the next.`,
+			Advice: `Does the database take connections at all: its own limit of them, its log, its host's CPU? Then the way there: DNS, a proxy, a firewall that drops and does not refuse.
+Every instance at once is the database or the way; one alone is that instance's host. What opening takes, and connections closed and not opened, are on the Dependencies page.`,
+			Dashboard: DependenciesUID, Vars: []string{"job", "instance"},
+		},
+		{
 			Name: "DBConnectionsLeftOpen", Severity: Ticket, Category: "saturation",
 			Expr:        sum(inRule.now(dbUnclosed), "cluster", "namespace", "job", "instance", "db_client_connection_pool_name", "kind") + " > 0",
 			For:         "5m",
