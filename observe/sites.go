@@ -7,6 +7,7 @@ import (
 	"math"
 	"runtime"
 	"runtime/pprof"
+	"runtime/trace"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/pprof/profile"
 
+	"github.com/loadline-go/loadline/internal/timeline"
 	"github.com/loadline-go/loadline/observe/doctor"
 )
 
@@ -31,6 +33,10 @@ const (
 	denseMutexes = 10
 	// What grew in this time is told from what was there before.
 	heldFor = 5 * time.Minute
+	// An execution trace is taken for so long, and of so much at most; it makes a
+	// service about a tenth slower meanwhile.
+	tracedFor   = time.Second
+	tracedBytes = 16 << 20
 	// maxSites bounds the sites of a kind; the rest is less than what is told.
 	maxSites = 20
 )
@@ -44,9 +50,10 @@ type sites struct {
 	at   time.Time
 }
 
-// take takes the profiles that are wanted, within a time, and returns what they
-// show, the heaviest sites of each kind first.
+// take takes the profiles that are wanted, within a time, a quarter of the
+// interval, and returns what they show, the heaviest sites of each kind first.
 func (s *sites) take(ctx context.Context, wants []doctor.SiteKind, within time.Duration) []doctor.Site {
+	interval := 4 * within // it is asked for so often at most
 	within = min(within, cpuSitesFor)
 	var found siteSums
 	cpu := make(chan *profile.Profile, 1)
@@ -61,15 +68,18 @@ func (s *sites) take(ctx context.Context, wants []doctor.SiteKind, within time.D
 	}
 	began := time.Now()
 	if slices.ContainsFunc(wants, func(k doctor.SiteKind) bool {
-		return k != doctor.OnCPU && k != doctor.Allocates && k != doctor.Holds && k != doctor.Stays
+		return k != doctor.OnCPU && k != doctor.Allocates && k != doctor.Holds && k != doctor.Stays && k != doctor.Paced
 	}) {
-		s.stacks(ctx, min(within, time.Second), &found)
+		s.stacks(ctx, min(within, time.Second), interval, &found)
 	}
 	if slices.Contains(wants, doctor.Stays) {
 		s.staying(&found)
 	}
 	if slices.Contains(wants, doctor.Holds) {
 		s.holding(&found)
+	}
+	if slices.Contains(wants, doctor.Paced) && s.t.profiler.every > 0 && s.t.config.Captures.ArmedShare >= 0 {
+		s.paced(ctx, min(within, tracedFor), &found)
 	}
 	if allocs {
 		select {
@@ -143,8 +153,86 @@ func (s *sites) staying(found *siteSums) {
 	s.t.profiler.costs.add("goroutine", cost)
 }
 
+// paced finds which waits of requests and jobs for channels are ended by timers: a
+// stack does not tell, but the runtime's execution trace says who woke whom.
+func (s *sites) paced(ctx context.Context, within time.Duration, found *siteSums) {
+	if runtime.NumGoroutine() > manyStacks { // each begins the trace with its stack
+		return
+	}
+	recording := &atMost{left: tracedBytes}
+	if trace.Start(recording) != nil { // somebody else traces
+		return
+	}
+	end := time.NewTimer(within)
+	select {
+	case <-end.C:
+	case <-ctx.Done():
+	}
+	end.Stop()
+	trace.Stop()
+	type ends struct {
+		at          frame
+		timers, all float64
+	}
+	waits := map[string]*ends{}
+	cost := threadCost(func() {
+		type place struct{ wait *ends } // nil: of no request, or no wait for a channel
+		places := map[*timeline.Frame]place{}
+		timeline.Wakes(&recording.data, func(blocked, by []timeline.Frame) { // what could be read counts
+			if len(blocked) == 0 {
+				return
+			}
+			at, known := places[&blocked[0]]
+			if !known {
+				frames := make([]frame, len(blocked))
+				for i, f := range blocked {
+					frames[i] = frame{f.Func, f.File, f.Line}
+				}
+				kind, own, ok := waitOfStack(append([]frame{{function: "runtime.gopark"}}, frames...))
+				if own--; ok && kind == doctor.Channel && own >= 0 && has(frames, servingFrames...) {
+					if at.wait = waits[frames[own].name()]; at.wait == nil {
+						at.wait = &ends{at: frames[own]}
+						waits[frames[own].name()] = at.wait
+					}
+				}
+				places[&blocked[0]] = at
+			}
+			if at.wait != nil {
+				at.wait.all++
+				if by == nil || byTimer(by) {
+					at.wait.timers++
+				}
+			}
+		})
+	})
+	s.t.profiler.costs.add("trace", cost)
+	for _, w := range waits {
+		if w.timers > 0 {
+			found.add(doctor.Paced, w.at, "", w.timers/w.all, "")
+		}
+	}
+}
+
+// byTimer reports whether a goroutine that ended a wait is that of a context's deadline.
+func byTimer(by []timeline.Frame) bool {
+	return slices.ContainsFunc(by, func(f timeline.Frame) bool { return strings.HasPrefix(f.Func, "context.WithDeadlineCause.func") })
+}
+
+// atMost keeps the first bytes that are written to it.
+type atMost struct {
+	data bytes.Buffer
+	left int
+}
+
+func (a *atMost) Write(b []byte) (int, error) {
+	n := min(len(b), a.left)
+	a.left -= n
+	a.data.Write(b[:n])
+	return len(b), nil
+}
+
 // stacks samples what goroutines wait for.
-func (s *sites) stacks(ctx context.Context, within time.Duration, found *siteSums) {
+func (s *sites) stacks(ctx context.Context, within, interval time.Duration, found *siteSums) {
 	n := stackSamples
 	switch all := runtime.NumGoroutine(); {
 	case all > tooManyStacks:
@@ -173,12 +261,11 @@ func (s *sites) stacks(ctx context.Context, within time.Duration, found *siteSum
 				read, _ = profile.ParseData(b.Bytes())
 			}
 		})
-		pause := s.t.profiler.costs.add("goroutine", cost)
-		if read == nil {
-			continue
+		interval -= s.t.profiler.costs.add("goroutine", cost)
+		if read != nil {
+			samples = append(samples, read)
 		}
-		samples = append(samples, read)
-		if pause > within { // it costs more than it may
+		if interval <= 0 { // it has cost what it may until the next time
 			break
 		}
 	}

@@ -277,6 +277,73 @@ func TestSitesSayWhichGoroutinesStay(t *testing.T) {
 }
 
 //go:noinline
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+//go:noinline
+func deadline(ctx context.Context) { <-ctx.Done() }
+
+func TestSitesSayWhichChannelsAreTimers(t *testing.T) {
+	tel := start(t, Config{ProfileEvery: time.Hour})
+	turns := make(chan struct{})
+	h := tel.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/pause":
+			pause(r.Context(), 20*time.Millisecond)
+		case "/deadline":
+			ctx, cancel := context.WithTimeout(r.Context(), 20*time.Millisecond)
+			defer cancel()
+			deadline(ctx)
+		default:
+			receive(turns)
+		}
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	for _, path := range []string{"/pause", "/deadline", "/turn"} {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
+			}
+		})
+	}
+	clients.Go(func() {
+		for ctx.Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+			select {
+			case turns <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}
+		close(turns)
+	})
+	defer clients.Wait()
+	defer cancel()
+	for end := time.Now().Add(time.Minute); ; {
+		paced := map[string]float64{}
+		for _, s := range tel.sites.take(t.Context(), []doctor.SiteKind{doctor.Paced}, 300*time.Millisecond) {
+			function, _, _ := strings.Cut(s.Function, " (")
+			paced[function] = s.Weight
+		}
+		if paced["observe.receive"] > 0 {
+			t.Fatalf("%v: nothing but a goroutine ends that wait", paced)
+		}
+		if paced["observe.pause"] == 1 && paced["observe.deadline"] == 1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%v", paced)
+		}
+	}
+}
+
+//go:noinline
 func hoard(n int) []byte { return make([]byte, n) }
 
 func TestSitesSayWhoHoldsMoreMemory(t *testing.T) {

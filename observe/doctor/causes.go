@@ -211,7 +211,7 @@ var illnesses = []Illness{
 	{Backpressure, "Back-pressure in a channel or worker pool",
 		"Requests wait for a channel, a semaphore or a condition: what drains it is too slow or too few.",
 		"Request time without CPU, lock, pool or dependency; samples of goroutines stand at channel operations.",
-		"A mutex is counted by the runtime; a channel is not.",
+		"A mutex is counted by the runtime; a channel is not. A wait that a timer ends, as the execution trace tells, is a sleep: slow-route.",
 		"More workers, or admit fewer requests.",
 		"curl 'ADMIN/debug/pprof/goroutine?debug=1'"},
 	{BlockingSyscalls, "Blocking system calls",

@@ -232,6 +232,7 @@ const (
 	LogLock   SiteKind = "log_lock"  // waits for the lock of a logger
 	LockElse  SiteKind = "lock_else" // waits for a lock in a goroutine of no request or job
 	Channel   SiteKind = "channel"   // waits for a channel, select, condition or wait group
+	Paced     SiteKind = "paced"     // waits for a channel until a timer ends it, as a sleep that heeds its context does; the weight is the share of its waits
 	PoolWait  SiteKind = "pool"      // waits in database/sql for a connection
 	Syscall   SiteKind = "syscall"   // is in a system call or in C
 	Disk      SiteKind = "disk"      // is in a system call on a file

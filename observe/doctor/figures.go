@@ -412,7 +412,7 @@ func (f *figures) sites(kinds ...SiteKind) (weight float64, top Site) {
 func (f *figures) sampled() bool {
 	for _, s := range f.now.Sites {
 		switch s.Kind {
-		case OnCPU, Allocates, Holds, Timers, Scheduler, Stays:
+		case OnCPU, Allocates, Holds, Timers, Scheduler, Stays, Paced:
 		default:
 			return true
 		}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // locks blames sync.Mutex and sync.RWMutex. What the runtime counted is of waits
@@ -184,18 +185,21 @@ func (d *diagnosis) themselves() {
 		{DiskStall, []SiteKind{Disk}, "wait for a disk"},
 		{BlockingSyscalls, []SiteKind{Syscall}, "are in system calls"},
 		{SlowClients, []SiteKind{Client}, "wait for their clients"},
-		{SlowRoute, []SiteKind{Sleep, Network}, "sleep, or wait for a connection that no wrapper sees"},
+		{SlowRoute, []SiteKind{Sleep, Network}, "sleep, or wait for a timer or a connection that no wrapper sees,"},
 	}
 	all := 0.0
 	for _, k := range kinds {
-		w, _ := d.sites(k.kinds...)
+		w, _ := d.waits(k.kinds...)
 		all += w
+	}
+	if w, _ := d.waits(Channel); d.worthy(rest * share(w, all)) {
+		d.want(Paced)
 	}
 	notInGo := max0(over(d.rt.NotInGo, d.was.NotInGo))
 	pressure := max0(over(d.rt.IOPressure, d.was.IOPressure))
 	if all > 0 {
 		for _, k := range kinds {
-			w, top := d.sites(k.kinds...)
+			w, top := d.waits(k.kinds...)
 			if w == 0 {
 				continue
 			}
@@ -236,6 +240,37 @@ func (d *diagnosis) themselves() {
 		return
 	}
 	d.slowRoutes(rest)
+}
+
+// waits is sites of what goroutines wait for, where a wait for a channel that a
+// timer ends is a sleep: nobody could have ended it earlier.
+func (d *diagnosis) waits(kinds ...SiteKind) (weight float64, top Site) {
+	for _, s := range d.now.Sites {
+		if s.Kind == Channel && d.paced(s.Function) {
+			s.Kind = Sleep
+		}
+		if !slices.Contains(kinds, s.Kind) {
+			continue
+		}
+		weight += max0(s.Weight)
+		if max0(s.Weight) > max0(top.Weight) || top.Kind == "" {
+			top = s
+		}
+	}
+	return weight, top
+}
+
+// mostly is what "as a rule" means of waits that were seen to end.
+const mostly = 0.8
+
+// paced reports whether waits in a function were ended by timers, as a rule.
+func (d *diagnosis) paced(function string) bool {
+	for _, s := range d.now.Sites {
+		if s.Kind == Paced && functionOf(s.Function) == functionOf(function) {
+			return s.Weight >= mostly
+		}
+	}
+	return false
 }
 
 func at(s Site) string {
