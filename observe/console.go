@@ -176,6 +176,7 @@ func (t *Telemetry) consoleState(ctx context.Context) console.State {
 		}
 	}
 	s.NoCPU = t.profiler.used(nil)
+	s.Inside = inside(t.provider.Recent())
 	for _, o := range t.slos.states() {
 		slo := console.SLO{
 			Name: o.Name, Route: o.Route, Objective: o.Objective, Within: o.SLO.Latency.Seconds(),

@@ -22,8 +22,9 @@ import (
 // consoleData is what the page is told.
 type consoleData struct {
 	State struct {
-		NoCPU string `json:"no_cpu"`
-		SLOs  []console.SLO
+		NoCPU  string `json:"no_cpu"`
+		SLOs   []console.SLO
+		Inside map[string][]console.Inside
 	}
 	Total struct {
 		C, E, S float64

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,8 +13,9 @@ import (
 	"github.com/loadline-go/loadline/internal/e2e/server"
 )
 
-// From a failed trace to what was logged in it, and from a capture to the flame
-// graph of its CPU profile: what somebody clicks who asks why.
+// The table says in what a slow route spends its time; from a failed trace it is a
+// look to what was logged in it, and from a capture a click to the flame graph of
+// its CPU profile: what somebody does who asks why.
 func TestConsoleLeadsToTheCause(t *testing.T) {
 	lanes(t, func(t *testing.T, _ server.Lane) {
 		ctx := server.StartChromium(t)
@@ -29,6 +31,17 @@ func TestConsoleLeadsToTheCause(t *testing.T) {
 		if text := fetch(t, q.admin+"/debug/traces?route=POST%20/orders", ""); !strings.Contains(text, "payment failed") {
 			t.Errorf("as text: %s", text)
 		}
+
+		b.open("#/requests", "table.routes tbody tr:nth-child(3) a")
+		server.Eventually(t, time.Minute, func() error { // the first diagnosis
+			rows := eval[[]string](b, `[...document.querySelectorAll("table.routes tbody tr")].map(tr => tr.textContent)`)
+			for _, row := range rows {
+				if strings.HasPrefix(row, "GET /reports/daily") && strings.Contains(row, "(in draw)") {
+					return nil
+				}
+			}
+			return fmt.Errorf("the slow route is not told why: %q", rows)
+		})
 
 		server.Eventually(t, time.Minute, func() error { // a slow request may have another one made
 			r, err := http.Post(q.admin+"/debug/captures", "application/x-www-form-urlencoded", strings.NewReader("reason=%3Cb%3Ewhy%3C/b%3E"))

@@ -48,6 +48,16 @@ type State struct {
 	Armed    string   `json:"armed,omitempty"`
 	NoCPU    string   `json:"no_cpu,omitempty"` // why the CPU of routes is not known
 	SLOs     []SLO    `json:"slos,omitempty"`
+	// Inside tells of a route in which spans the time of its slowest and its
+	// failed traces was spent, the largest first.
+	Inside map[string][]Inside `json:"inside,omitempty"`
+}
+
+// Inside is a span's part of the time of its route's traces.
+type Inside struct {
+	Name  string  `json:"name"`
+	Share float64 `json:"share"`
+	Call  bool    `json:"call,omitempty"` // of somebody else
 }
 
 // SLO is how an objective fares in this process.

@@ -169,7 +169,9 @@ function verdict() {
   box.className = `verdict ${report.verdict} ${report.verdict === "sick" && first?.level === "page" ? "page" : ""}`
   const text = report.headline.startsWith(report.verdict + ":") ? report.headline.slice(report.verdict.length + 1) : report.headline
   const parts = [h("h1", null, h("b", null, report.verdict + ":"), " " + text.trim())]
-  if (first) {
+  if (first && report.verdict === "healthy") { // good to know, and no reason to push the figures down
+    parts.push(h("details", { open }, h("summary", null, "The proof, and what to do next"), proof(first), next(first), others.map(finding)))
+  } else if (first) {
     parts.push(proof(first), next(first))
     if (others.length) parts.push(h("details", { open }, h("summary", null, `${others.length} more finding${others.length > 1 ? "s" : ""}`), others.map(finding)))
   }

@@ -14,10 +14,18 @@ function pieces(route) {
   return all.filter(p => p.value > 0).sort((a, b) => b.value - a.value)
 }
 
-function splitBar(route) {
+// step is the step of the program itself in which its slowest traces spend their
+// time: what stands behind "other".
+function step(route, data) {
+  const s = data.state.inside?.[route.n]?.find(s => !s.call)
+  return s && s.share >= .1 && s.name !== route.n ? s.name : null
+}
+
+function splitBar(route, data) {
   const all = pieces(route), total = sum(all.map(p => p.value))
   if (!total) return h("div", null, h("div.split"), h("div.why", null, "not measured yet"))
-  const text = all.filter(p => p.value >= .05 * total).slice(0, 3).map(p => `${p.name} ${percent(p.value / total)}`).join(", ")
+  const within = step(route, data)
+  const text = all.filter(p => p.value >= .05 * total).slice(0, 3).map(p => `${p.name}${p.name === "other" && !p.dependency && within ? ` (in ${within})` : ""} ${percent(p.value / total)}`).join(", ")
   return h("div", { title: all.map(p => `${p.name}: ${percent(p.value / total)}`).join("\n") },
     h("div.split", { "aria-hidden": "true" }, all.map(p => {
       const i = h("i", { class: p.color })
@@ -122,7 +130,7 @@ function openTable(page) {
       at.cells[7].classList.toggle("faint", used === "–")
       at.cells[8].replaceChildren(h("span.meter", { "aria-hidden": "true" }, fill), percent(share))
       drawSpark(at.curve, r.k)
-      at.time.replaceChildren(splitBar(r))
+      at.time.replaceChildren(splitBar(r, data))
     }
     for (const name of rows.keys()) if (!data.routes.has(name)) rows.delete(name)
     const want = some.map(r => rows.get(r.n).tr)
@@ -178,9 +186,6 @@ function openRoute(page) {
     if (closed || traces.contains(document.activeElement)) return
     if (!found.length) return
     traces.replaceChildren(...found.slice(0, 10).map(waterfall))
-    const own = inside(found)
-    blame.hidden = !own.length
-    blame.replaceChildren("In its failed and slowest traces: ", ...own.flatMap(([name, share], i) => [i ? ", " : "", h("b", null, name), " " + percent(share)]))
   }
 
   return {
@@ -198,34 +203,14 @@ function openRoute(page) {
       facts.replaceChildren(...[["Rate", number(r.c / seconds) + "/s"], ["Requests", number(r.c)], ["Errors", `${number(r.e)} (${percent(r.c ? r.e / r.c : 0)})`],
         ["p50 / p95 / p99", r.p.map(duration).join(" / ")], ["In flight", flight(r.s / seconds), titles.flight], ["CPU", ...cpu(r, data, seconds)], ["Share of time", percent(r.s / sum([...data.routes.values()].map(x => x.s)))]]
         .map(([k, v, title]) => h("div", { title }, h("dt", null, k), h("dd", null, v))))
-      bar.replaceChildren(total ? splitBar(r).firstChild : "")
+      bar.replaceChildren(total ? splitBar(r, data).firstChild : "")
       legend.replaceChildren(...all.filter(p => p.value > .005 * total).map(p => h("li", { title: words[p.name] }, h("i", { class: p.color }), p.name, h("b", null, percent(p.value / total)))))
+      const inside = data.state.inside?.[name] ?? []
+      blame.hidden = !inside.length
+      blame.replaceChildren("In its failed and slowest traces: ", ...inside.flatMap((s, i) => [i ? ", " : "", h("b", null, s.name), " " + percent(s.share)]))
       load(data)
     },
   }
-}
-
-// inside tells in which spans the time of traces was spent, without that of the
-// spans below them: the three largest with their shares.
-function inside(traces) {
-  const own = new Map()
-  let total = 0
-  for (const trace of traces) {
-    const below = Map.groupBy(trace.spans, s => s.parent_id)
-    for (const s of trace.spans) {
-      const name = s.name + peer(s)
-      let covered = 0, edge = s.offset_ns // calls that are made at the same time count once
-      for (const c of (below.get(s.span_id) ?? []).toSorted((a, b) => a.offset_ns - b.offset_ns)) {
-        const end = Math.min(c.offset_ns + c.duration_ns, s.offset_ns + s.duration_ns)
-        covered += Math.max(end - Math.max(c.offset_ns, edge), 0)
-        edge = Math.max(edge, end)
-      }
-      const self = Math.max(s.duration_ns - covered, 0)
-      own.set(name, (own.get(name) ?? 0) + self)
-      total += self
-    }
-  }
-  return [...own].filter(([, v]) => v >= .02 * total).sort((a, b) => b[1] - a[1]).slice(0, 3).map(([name, v]) => [name, v / total])
 }
 
 // waterfall draws one trace.
