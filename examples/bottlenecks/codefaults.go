@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -19,6 +20,21 @@ var codePrograms = []program{
 			s.on("/report", func(http.ResponseWriter, *http.Request) error {
 				if f.sick() {
 					waitForRender(300 * time.Millisecond)
+				}
+				return nil
+			})
+		},
+	},
+	{
+		name:     "slow-poll",
+		what:     "A route asks every 100 ms whether something is done that is long done, and heeds its context meanwhile.",
+		seen:     "only /report is slow; a goroutine dump shows it in a select, as if it waited for a worker",
+		causes:   []string{"slow-route"},
+		subjects: []string{"/report", "pollForRender"},
+		service: func(s *service, f *fault) {
+			s.on("/report", func(_ http.ResponseWriter, r *http.Request) error {
+				if f.sick() {
+					return pollForRender(r.Context(), 3)
 				}
 				return nil
 			})
@@ -85,3 +101,17 @@ var codePrograms = []program{
 
 //go:noinline
 func waitForRender(d time.Duration) { time.Sleep(d) }
+
+//go:noinline
+func pollForRender(ctx context.Context, times int) error {
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for range times {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
