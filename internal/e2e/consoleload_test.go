@@ -322,8 +322,10 @@ func (b *browser) opens(name string, picture bool) {
 	if back, err := url.PathUnescape(item); err != nil || back != name {
 		b.t.Errorf("%.80q has the address %.200q, %v", name, item, err)
 	}
-	if said := eval[string](b, `[...document.querySelectorAll(".trace .note")].map(e => e.textContent).join()`); !strings.Contains(said, marked(name[5:min(len(name), 55)])) {
-		b.t.Errorf("the trace of %.80q says %.400q", name, said)
+	for _, part := range []string{".note", ".logs"} {
+		if said := eval[string](b, `[...document.querySelectorAll(".trace `+part+`")].map(e => e.textContent).join()`); !strings.Contains(said, marked(name[5:min(len(name), 55)])) {
+			b.t.Errorf("%s of the trace of %.80q says %.400q", part, name, said)
+		}
 	}
 	b.harmless(name[:min(len(name), 80)])
 	if picture {
