@@ -78,6 +78,7 @@ func startCrowded(t *testing.T, names []string, args ...string) *subject {
 // Five hundred routes, some with names made to break out of a page, do so in no
 // view; the table of them is filtered, sorted and gone through while it changes.
 func TestConsoleOfStrangers(t *testing.T) {
+	t.Parallel()
 	lanes(t, func(t *testing.T, _ server.Lane) {
 		const routes = 500
 		ctx := server.StartChromium(t)
@@ -572,6 +573,7 @@ func held(t *testing.T, s *subject) (h hold) {
 // that does not read is cut off and harms none, and nothing of them is left when
 // they are closed. One page costs less than half a percent of a core.
 func TestConsoleOpenPages(t *testing.T) {
+	t.Parallel()
 	lanes(t, func(t *testing.T, _ server.Lane) {
 		const routes, pages, seconds = 500, 200, 6
 		// A sample three times a second, not every five seconds: less time is needed.
