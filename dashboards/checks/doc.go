@@ -3,5 +3,5 @@
 // inhibition, the types of Kubernetes and of the operators, kustomize, pint. It is
 // a module of its own, so that none of them is anybody's dependency.
 //
-//	cd dashboards/checks && GOWORK=off go test ./...
+//	cd dashboards/checks && GOWORK=off go test -count=1 ./...
 package checks

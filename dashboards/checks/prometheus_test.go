@@ -2,6 +2,7 @@ package checks
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ var promql = parser.NewParser(parser.Options{})
 // alertRules are the alerts of all rule files by name.
 func alertRules(t *testing.T) map[string]rulefmt.Rule {
 	t.Helper()
-	alerts := map[string]rulefmt.Rule{}
+	alerts, seen := map[string]rulefmt.Rule{}, map[string]bool{}
 	for _, name := range append(files(t, "prometheus/*.yaml"), files(t, "prometheus/slo/*.yaml")...) {
 		groups, errs := rulefmt.ParseFile(name, false, model.UTF8Validation, promql, slog.New(slog.DiscardHandler))
 		for _, err := range errs {
@@ -48,6 +49,12 @@ func alertRules(t *testing.T) map[string]rulefmt.Rule {
 			for _, r := range g.Rules {
 				if r.Alert != "" {
 					alerts[r.Alert] = r
+				}
+				// promtool calls them duplicates, whatever they evaluate.
+				if id := fmt.Sprint(r.Record, r.Alert, r.Labels); seen[id] {
+					t.Errorf("%s: two rules %s", name, id)
+				} else {
+					seen[id] = true
 				}
 			}
 		}

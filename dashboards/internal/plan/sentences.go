@@ -88,7 +88,8 @@ func findings() Group {
 		default: // the second finds no subject where there is none
 			expr = say(say(expr, s.plain, "cause", ".*"), s.about, "subject", "(.+)")
 		}
-		g.Records = append(g.Records, Record{Name: saidFinding, Expr: expr})
+		// The label is there already; it tells the rules apart to promtool.
+		g.Records = append(g.Records, Record{Name: saidFinding, Expr: expr, Labels: map[string]string{"cause": s.cause}})
 	}
 	// A service may be newer than its rules.
 	newer := fmt.Sprintf("%s{cause!~%q}", activeFinding, strings.Join(known, "|"))
