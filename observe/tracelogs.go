@@ -165,7 +165,7 @@ func (h *logHandler) appendBound(b []byte, depth int) []byte {
 // appendAttr appends " key=value". What is no string, number, time or error
 // stands there by its type: printing what may be large costs more than it tells.
 func appendAttr(b []byte, a slog.Attr, depth int) []byte {
-	if a.Equal(slog.Attr{}) || len(b) >= maxRecord {
+	if len(b) >= maxRecord || a.Key == "" && a.Value.Equal(slog.Value{}) {
 		return b
 	}
 	v := a.Value
@@ -259,12 +259,25 @@ func textOf(v any) (text, kind string) {
 // appendText appends a value, in quotes where it would not stand as one.
 func appendText(b []byte, s string) []byte {
 	s = clipped(s, max(maxRecord-len(b), 0))
-	if s == "" || strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r == '"' || r == '=' || r == utf8.RuneError || !unicode.IsPrint(r)
-	}) {
+	if s == "" || !unquoted(s) {
 		return strconv.AppendQuote(b, s)
 	}
 	return append(b, s...)
+}
+
+// unquoted reports whether a value can be read without quotes.
+func unquoted(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c <= ' ' || c == '"' || c == '=' || c == 0x7f:
+			return false
+		case c >= utf8.RuneSelf:
+			return !strings.ContainsFunc(s, func(r rune) bool {
+				return r <= ' ' || r == '"' || r == '=' || r == utf8.RuneError || !unicode.IsPrint(r)
+			})
+		}
+	}
+	return true
 }
 
 // clipped returns the beginning of s, of whole characters.
