@@ -162,7 +162,12 @@ func TestConsoleTellsTheCPUOfRoutes(t *testing.T) {
 	if d := sample(1); d.Total.U != nil || d.Routes[0].U != nil || !strings.Contains(d.State.NoCPU, "ProfileEvery") {
 		t.Errorf("without a profile: %+v, %+v, %q", d.Total, d.Routes[0], d.State.NoCPU)
 	}
-	tel.profiler.keep(keptProfile{Time: now, Routes: []cpuShare{{"/both", .4}, {noRoute, .35}, {"/nobody's", .25}}})
+	tel.profiler.every = time.Minute
+	tel.profiler.keep(keptProfile{Time: now, Seconds: .1, Routes: []cpuShare{{noRoute, 1}}}) // another was asked for meanwhile
+	if d := sample(0); d.Total.U != nil || d.State.NoCPU == "" {
+		t.Errorf("with a few samples: %+v, %q", d.Total, d.State.NoCPU)
+	}
+	tel.profiler.keep(keptProfile{Time: now, Seconds: 10, Routes: []cpuShare{{"/both", .4}, {noRoute, .35}, {"/nobody's", .25}}})
 	do(h, "POST", "/both")
 	d := sample(2)
 	if d.State.NoCPU != "" || d.Total.U == nil || math.Abs(*d.Total.U-15) > 1e-3 || len(d.Routes) != 2 {

@@ -343,12 +343,21 @@ func (p *profiler) keep(k keptProfile) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.shares = k.Routes
+	if !p.cutShort(k) {
+		p.shares = k.Routes
+	}
 	if n := len(p.kept); p.push != nil && n > 0 && k.Time.Sub(p.kept[n-1].Time) < p.every-pushEvery/2 {
 		return
 	}
 	p.kept = append(p.kept, k)
 	p.kept = slices.Delete(p.kept, 0, max(0, len(p.kept)-most))
+}
+
+// cutShort tells whether a profile gave way to somebody else's, a capture's
+// perhaps, before it had a fifth of its time: a few samples are nothing to divide
+// the CPU of minutes by.
+func (p *profiler) cutShort(k keptProfile) bool {
+	return k.Seconds > 0 && k.Seconds < min(profileFor, p.every/2).Seconds()/5
 }
 
 // list returns the kept profiles, the newest first.
