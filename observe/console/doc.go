@@ -21,7 +21,7 @@
 // A sample adds up what was counted since the last: of 500 routes in a
 // millisecond (BenchmarkSample), 0.03 % of a core. While a page is open each
 // sample is written as JSON once, for all pages with the same time range, and
-// pushed to them as a server-sent event: 0.03 % of a core for one page, 0.2 %
+// pushed to them as a server-sent event: 0.05 % of a core for one page, 0.3 %
 // for two hundred (TestConsoleOpenPages in internal/e2e). A page that does not read for five
 // seconds is cut off and connects again by itself; the stream takes up to 256
 // pages.
