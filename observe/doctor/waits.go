@@ -185,7 +185,7 @@ func (d *diagnosis) themselves() {
 		{DiskStall, []SiteKind{Disk}, "wait for a disk"},
 		{BlockingSyscalls, []SiteKind{Syscall}, "are in system calls"},
 		{SlowClients, []SiteKind{Client}, "wait for their clients"},
-		{SlowRoute, []SiteKind{Sleep, Network}, "sleep, or wait for a timer or a connection that no wrapper sees,"},
+		{SlowRoute, []SiteKind{Sleep, Network}, "sleep"},
 	}
 	all := 0.0
 	for _, k := range kinds {
@@ -212,11 +212,15 @@ func (d *diagnosis) themselves() {
 					subject = route
 				}
 			}
+			does := k.does
+			if top.Kind == Network {
+				does = "wait for a connection that no wrapper sees"
+			}
 			if cause == DiskStall && pressure < 0.05 {
 				confidence = 0.7
 			}
 			f := Finding{Cause: cause, Subject: subject, Confidence: confidence,
-				Summary: fmt.Sprintf("%s goroutines of requests at a time %s in %s", num(w), k.does, top.Function),
+				Summary: fmt.Sprintf("%s goroutines of requests at a time %s in %s", num(w), does, top.Function),
 				Proof:   []Proof{{"goroutine samples", w, math.NaN(), fmt.Sprintf("%s of %s that were seen waiting for nothing that is measured; %s", num(w), num(all), at(top))}}}
 			d.explain(rest*w/all, rest*w/all, f)
 		}
