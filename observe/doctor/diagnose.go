@@ -119,6 +119,10 @@ func (d *diagnosis) explain(part, own float64, f Finding) bool {
 		f.Level = Ticket // the kernel stalls this process for longer: nobody can tell the two apart
 	}
 	f.Proof = append([]Proof{d.slower(part)}, f.Proof...)
+	if d.unseen >= worth*d.harm && d.ready >= worth*d.harm {
+		f.Proof = append(f.Proof, Proof{"observe_wakeup_delay_seconds", d.rt.WakeupP50, d.was.WakeupP50,
+			fmt.Sprintf("a request waits %s more than usual before its handler begins, which is in no duration of a request", dur(d.late))})
+	}
 	d.left -= part
 	d.own = max(d.own-min(own, part), 0)
 	for i := range d.findings { // found on another way

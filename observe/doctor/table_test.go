@@ -206,7 +206,7 @@ func (row tableRow) window(t *testing.T, usual tableRow) Window {
 	w := Window{Time: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), Interval: tableSeconds * time.Second}
 	w.Runtime = Runtime{
 		Processors: procs, CPUs: cpus, CPULimit: get("limit", math.NaN()), CPU: get("cpu", 0) * procs,
-		SchedWait: get("runq", 0), SchedMean: get("delay", get("runq", 0)/2000), SchedP99: get("sched", 0), WakeupP50: 0, WakeupP99: get("lag", 0), MutexWait: get("lock", 0),
+		SchedWait: get("runq", 0), SchedMean: get("delay", get("runq", 0)/2000), SchedP99: get("sched", 0), WakeupP50: get("lag50", 0), WakeupP99: get("lag", 0), MutexWait: get("lock", 0),
 		GCShare: get("gc", .01), GCAssist: get("assist", 0), GCPerSecond: get("gcs", .05), ForcedGC: get("forced", 0), PauseShare: get("pause", 0), HeapHeldDown: f["helddown"] > 0,
 		AllocatedBytes: get("alloc", 0) * 1e6, Throttled: get("thr", 0), ThrottledShare: get("periods", 0), RunDelay: get("rundelay", .01),
 		HostBusy: get("host", .3), HostOwn: min(get("cpu", 0)*procs/cpus, get("host", .3)), Steal: get("steal", 0), IOPressure: get("iopressure", 0),
