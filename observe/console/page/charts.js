@@ -76,6 +76,7 @@ export function lines({ title, format = number, height = 150, stacked = false, w
         s.values.forEach((v, i) => {
           if (v == null) { pen = "M"; return }
           d += `${pen}${x(times[i]).toFixed(1)} ${y(v).toFixed(1)}`
+          if (pen === "M" && s.values[i + 1] == null) d += "h.01" // alone between gaps: a dot
           pen = "L"
         })
         root.append(svg("path", { class: `l ${s.color}${s.dash ? " dash" : ""}`, d }))

@@ -25,7 +25,8 @@ function splitBar(route, data) {
   const all = pieces(route), total = sum(all.map(p => p.value))
   if (!total) return h("div", null, h("div.split"), h("div.why", null, "not measured yet"))
   const within = step(route, data)
-  const text = all.filter(p => p.value >= .05 * total).slice(0, 3).map(p => `${p.name}${p.name === "other" && !p.dependency && within ? ` (in ${within})` : ""} ${percent(p.value / total)}`).join(", ")
+  const text = all.filter(p => p.value >= .05 * total).slice(0, 3).flatMap((p, i) =>
+    [i ? ", " : "", h("bdi", null, p.name), p.name === "other" && !p.dependency && within ? [" (in ", h("bdi", null, within), ")"] : "", " " + percent(p.value / total)].flat())
   return h("div", { title: all.map(p => `${p.name}: ${percent(p.value / total)}`).join("\n") },
     h("div.split", { "aria-hidden": "true" }, all.map(p => {
       const i = h("i", { class: p.color })
