@@ -29,7 +29,8 @@ type diagnoses struct {
 	turn  chan struct{} // holds one: whoever diagnoses when asked
 
 	mu     sync.Mutex
-	now    doctor.Window // what happened in the last interval
+	now    doctor.Window // what the last report rests on
+	next   doctor.Window // what is being diagnosed; the loop's own
 	usual  usual
 	harmed int // intervals in a row; the loop's own
 	report doctor.Report
@@ -90,9 +91,9 @@ func sampleEvery(interval time.Duration) time.Duration { return min(time.Second,
 
 // interval diagnoses what happened since the last one.
 func (d *diagnoses) interval(ctx context.Context, e *evidence) {
+	e.look(&d.next)
 	d.mu.Lock()
-	e.look(&d.now)
-	given := doctor.Evidence{Now: d.now, Usual: d.usual.window(), Running: time.Since(d.t.started)}
+	given := doctor.Evidence{Now: d.next, Usual: d.usual.window(), Running: time.Since(d.t.started)}
 	d.mu.Unlock()
 	r := d.t.diagnose(ctx, &given, d.every/4) // nobody else writes what it reads
 	if ctx.Err() != nil {
@@ -108,6 +109,7 @@ func (d *diagnoses) interval(ctx context.Context, e *evidence) {
 	harmed = harmed && d.harmed <= newNormal
 	warm := given.Running-given.Now.Interval >= min(warmTime, d.every)
 	d.mu.Lock()
+	d.now, d.next = d.next, d.now
 	d.now.Sites = given.Now.Sites
 	d.usual.add(&d.now, warm && !harmed)
 	d.report = r
@@ -400,6 +402,7 @@ type finding struct {
 	since          time.Time // when the first interval of it began
 	ended          int       // intervals since it ended
 	levels         [3]bool   // that were told of it
+	told           int       // the worst level that was logged since it began
 }
 
 const (
@@ -449,7 +452,7 @@ func (fs *findings) update(r *doctor.Report) (paging bool) {
 		recent := f.seen&1 + f.seen>>1&1 + f.seen>>2&1
 		switch {
 		case !f.active && f.here && (recent >= 2 || f.Confidence >= certain):
-			f.active, f.captured, f.ended = true, false, 0
+			f.active, f.captured, f.ended, f.told = true, false, 0, levelIndex(f.Level)
 			begun = append(begun, *f)
 		case f.active && f.seen&3 == 0:
 			f.active = false
@@ -460,6 +463,10 @@ func (fs *findings) update(r *doctor.Report) (paging bool) {
 			continue
 		}
 		if f.active {
+			if worse := levelIndex(f.Level); worse < f.told {
+				f.told = worse
+				begun = append(begun, *f)
+			}
 			f.levels[levelIndex(f.Level)] = true
 			if f.Level == doctor.Page {
 				paging = true

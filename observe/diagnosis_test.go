@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,26 @@ func TestAFindingBeginsAndEndsWithTwoIntervals(t *testing.T) {
 	wantValues(t, tel, "observe_finding_share", map[string]float64{})
 	if len(tel.diagnoses.found.all) != 0 {
 		t.Error("an ended finding is kept for ever")
+	}
+}
+
+// What was good to know and has become an alarm is told again, and not each time.
+func TestAFindingThatGetsWorseIsLoggedAgain(t *testing.T) {
+	out := &lines{}
+	tel := start(t, Config{Logger: slog.New(slog.NewTextHandler(out, nil))})
+	for i, level := range []doctor.Level{doctor.Info, doctor.Info, doctor.Page, doctor.Ticket, doctor.Page} {
+		tel.diagnoses.found.update(diagnosed(tel, i, doctor.Finding{Cause: "pool-exhausted", Subject: "orders", Level: level, Confidence: .6}))
+	}
+	var levels []string
+	for line := range strings.Lines(out.String()) {
+		if _, rest, ok := strings.Cut(line, "msg=\"observe: diagnosis\""); ok {
+			_, rest, _ = strings.Cut(rest, " level=")
+			level, _, _ := strings.Cut(rest, " ")
+			levels = append(levels, level)
+		}
+	}
+	if want := []string{"info", "page"}; !slices.Equal(levels, want) {
+		t.Errorf("told %q, want %q: %s", levels, want, out)
 	}
 }
 

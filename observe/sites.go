@@ -261,7 +261,8 @@ func (s *sites) stacks(ctx context.Context, within, interval time.Duration, foun
 				read, _ = profile.ParseData(b.Bytes())
 			}
 		})
-		interval -= s.t.profiler.costs.add("goroutine", cost)
+		// While something is wrong, what others than the CPU profile leave of the budget is spent on it.
+		interval -= time.Duration(float64(s.t.profiler.costs.add("goroutine", cost)) * otherPart / (1 - cpuPart))
 		if read != nil {
 			samples = append(samples, read)
 		}

@@ -200,7 +200,7 @@ func (f *figures) usualRoute(name string, place int) *Route {
 // compare finds by how much a route is slower than usual, and where.
 func (f *figures) compare(c *routeFigures, n float64) {
 	switch {
-	case n < minRequests:
+	case n < minRequests && !f.farBeyond(c, n):
 		return
 	case c.was != nil:
 		if c.mean < slowerBy*c.before || c.mean-c.before < slowerMin {
@@ -217,7 +217,7 @@ func (f *figures) compare(c *routeFigures, n float64) {
 		if c.slow() {
 			f.slowRequests += n
 		}
-	case !c.slow():
+	case !c.slow() || f.asRare(c):
 		return
 	default: // new, or nothing is known of the time before
 		c.harm = c.rate * c.mean
@@ -239,6 +239,24 @@ func (f *figures) compare(c *routeFigures, n float64) {
 		}
 	}
 	c.self = max(c.harm-waited, 0)
+}
+
+// farBeyond reports whether a few requests say as much as many: one that takes twice as
+// long as 99 of 100 usually do is chance once in a hundred, two of them in ten thousand.
+// The slower a route gets, the fewer of its requests end.
+func (f *figures) farBeyond(c *routeFigures, n float64) bool {
+	return n >= 2 && c.was != nil && c.was.P99 > 0 && c.P50 >= pageBy*c.was.P99 && c.mean >= pageBy*c.before
+}
+
+// asRare reports whether a route of which too few requests are known to say what is
+// usual is no slower than twice those few: it is rare, and not new.
+func (f *figures) asRare(c *routeFigures) bool {
+	for i := range f.usual.Routes {
+		if w := &f.usual.Routes[i]; w.Route == c.Route.Route && w.Requests >= 1 && w.Requests < 1e15 {
+			return c.mean < pageBy*max0(w.Seconds)/w.Requests
+		}
+	}
+	return false
 }
 
 // stood reports whether a route is slower only because the process stood still now and
@@ -295,6 +313,11 @@ func (f *figures) comparePart(c *routeFigures, p *Part, n float64) partFigures {
 			if w := &c.was.Parts[i]; w.Name == p.Name && w.Calls > 0 {
 				pf.before, usual = w.Calls/c.was.Requests, max0(w.Seconds)/w.Calls
 			}
+		}
+	}
+	if usual == 0 && f.past > 0 { // new to this route, or the route is: the dependency's other callers know it
+		if w := f.usualDependency(p.Name); w != nil {
+			usual = max0(w.Seconds) / w.Calls
 		}
 	}
 	// A call wakes the goroutine that made it and those that read its connection.

@@ -15,6 +15,9 @@ const (
 	// Of all processors: what others took more than they usually do.
 	othersMore = 0.15
 	busyHost   = 0.85
+	// Of what the processors could do: so much that the kernel runs others instead is
+	// as much as others must take to be told (othersMore).
+	keptBack = 0.15
 	// From here on a queue grows faster than its load (M/M/c, two processors: the wait is as
 	// long as the work at 0.7).
 	busyProcessors = 0.70
@@ -66,7 +69,7 @@ func (d *diagnosis) machine() {
 	}
 	capacity := d.capacity()
 	used := rt.CPU / capacity
-	if idle := min(nonzero(rt.CPUs), nonzero(rt.CPULimit)) - rt.Processors; d.starved() && used >= 0.85 && idle >= 0.9 && !(rt.HostBusy > busyHost) {
+	if idle := min(nonzero(rt.CPUs), nonzero(rt.CPULimit)) - rt.Processors; d.starved() && used >= 0.85 && idle >= 0.9 && !(rt.HostBusy > busyHost && max0(rt.RunDelay) >= keptBack*max0(rt.Processors)) {
 		d.explain(d.ready, d.owned(d.ready), Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
 			Summary: fmt.Sprintf("GOMAXPROCS is %.0f and all of it is busy, while %s more cores could be used", rt.Processors, num(idle)),
 			Proof:   []Proof{{"go_processor_limit", rt.Processors, rt.Processors + idle, fmt.Sprintf("%s of %s processors may run Go code", num(rt.Processors), num(rt.Processors+idle))}, d.readyProof()}})
@@ -185,6 +188,11 @@ func (d *diagnosis) processors() {
 	case cores >= 0.1 && cores >= burnerShare*rise && (d.starved() || d.worthy(own)):
 		part += min(own, use) // it harms but its own requests
 	default:
+		// Of what requests take longer in their own code, as much may be computing as the
+		// process computes more: a profile of before does not know whose it is.
+		if total, _ := d.sites(OnCPU, Timers, Scheduler); total == 0 && d.worthy(min(own, use)) {
+			d.want(OnCPU)
+		}
 		return
 	}
 	proof := []Proof{{"process_cpu_time_seconds_total", max0(rt.CPU), busyProcessors * d.capacity(),
@@ -281,7 +289,15 @@ func (d *diagnosis) perRequest() float64 {
 
 // burner finds the route, job or function whose CPU use rose most.
 func (d *diagnosis) burner() (who string, cores float64) {
+	// Where nothing is known of what somebody used to use, that was his part of it all.
+	used := 0.0
+	if d.was.CPU > 0 && d.rt.CPU > 0 {
+		used = min(d.was.CPU/d.rt.CPU, 1)
+	}
 	try := func(name string, now, usual float64) {
+		if math.IsNaN(usual) {
+			usual = now * used
+		}
 		if more := max0(over(now, usual)); more > cores {
 			who, cores = name, more
 		}
@@ -316,12 +332,12 @@ func (d *diagnosis) burner() (who string, cores float64) {
 		}
 		for _, j := range d.now.Jobs {
 			if now := routes[labelOf(j.Job)]; now > 0 {
-				try(j.Job, now, 0)
+				try(j.Job, now, math.NaN())
 			}
 		}
 		for _, s := range d.now.Sites { // in the list's order, not the map's
 			if s.Kind == OnCPU && s.Route == "" && s.Function != "" {
-				try(s.Function, none[s.Function], 0)
+				try(s.Function, none[s.Function], math.NaN())
 			}
 		}
 		return who, cores
@@ -344,9 +360,9 @@ func (d *diagnosis) burner() (who string, cores float64) {
 
 func (d *diagnosis) usualCPU(route string, place int) float64 {
 	if w := d.usualRoute(route, place); w != nil {
-		return max0(w.CPU)
+		return w.CPU
 	}
-	return 0
+	return math.NaN()
 }
 
 // labelOf is a route without its method, as profiles are labelled.

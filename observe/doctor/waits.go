@@ -222,7 +222,10 @@ func (d *diagnosis) themselves() {
 			f := Finding{Cause: cause, Subject: subject, Confidence: confidence,
 				Summary: fmt.Sprintf("%s goroutines of requests at a time %s in %s", num(w), does, top.Function),
 				Proof:   []Proof{{"goroutine samples", w, math.NaN(), fmt.Sprintf("%s of %s that were seen waiting for nothing that is measured; %s", num(w), num(all), at(top))}}}
-			d.explain(rest*w/all, rest*w/all, f)
+			// Those who were seen there cannot have taken more than there were of them; twice,
+			// for the samples are of a moment.
+			part := min(rest*w/all, 2*w)
+			d.explain(part, part, f)
 		}
 		return
 	}
