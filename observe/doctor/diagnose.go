@@ -72,7 +72,8 @@ func (d *diagnosis) blameAnyway() {
 	d.alwaysWasteful()
 	d.figures = relative
 	slow := chronic.slowRequests >= slowMany*chronic.rate*chronic.seconds
-	lost := chronic.waste() >= wasted*chronic.load && chronic.load >= wastedMin*chronic.rate
+	waste := chronic.waste()
+	lost := waste >= wasted*chronic.load && waste >= wastedMin*chronic.rate
 	if (slow || lost) && len(d.findings) == 0 {
 		d.figures = chronic
 		d.blame(slow)

@@ -33,7 +33,7 @@ const (
 	// connections is waste, however usual it is; and so many requests that are slow by
 	// any measure are no rare report.
 	wasted    = 0.3
-	wastedMin = 0.005 // seconds a request takes
+	wastedMin = 0.005 // seconds of a request
 	slowMany  = 0.2
 	// How late a sleeper wakes on a machine with a processor to spare, at most: 1.1 ms
 	// was measured on one of two processors under other load.

@@ -63,7 +63,7 @@ func (d *diagnosis) machine() {
 		return
 	}
 	// What the kernel makes threads wait is the time of requests that, to Go, run.
-	kept := min(d.ready+max0(over(rt.RunDelay, was.RunDelay)), d.harm)
+	kept := min(d.ready+min(max0(over(rt.RunDelay, was.RunDelay)), d.own), d.harm)
 	if !d.worthy(kept) {
 		return
 	}
