@@ -38,6 +38,10 @@ const (
 	// How late a sleeper wakes on a machine with a processor to spare, at most: 1.1 ms
 	// was measured on one of two processors under other load.
 	promptly = 0.002
+	// With so many ready goroutines for each request under way, and the processors full,
+	// the queues are not the requests' own.
+	crowd      = 10
+	crowdedCPU = 0.85
 	// A process as young as this has cold caches and connections, unless it has been
 	// calm for some intervals already.
 	warmUp        = 30 * time.Second
@@ -405,6 +409,12 @@ func (f *figures) findReady() {
 		f.ready += f.poolWait(p) * f.wakingShare(p.Name)
 	}
 	f.ready = min(f.ready+f.unseen, f.harm)
+	// Full run queues of others are no queue that requests wait in evenly: the network
+	// is then looked at every 10 ms only (sysmon in runtime/proc.go), and what it wakes
+	// waits in the global queue, of which every 61st turn is (schedtick). No mean shows it.
+	if f.rt.CPU >= crowdedCPU*f.capacity() && over(f.rt.SchedWait, f.was.SchedWait) >= crowd*max(f.load, 1) {
+		f.ready = f.harm
+	}
 }
 
 // slow reports whether requests are slower to a degree that anybody feels.

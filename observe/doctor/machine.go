@@ -187,6 +187,8 @@ func (d *diagnosis) processors() {
 		part += min(own, use) // and what it computes itself
 	case cores >= 0.1 && cores >= burnerShare*rise && (d.starved() || d.worthy(own)):
 		part += min(own, use) // it harms but its own requests
+	case d.worthy(min(own, use, d.own)) && (d.perRequest() >= 1.4 || d.surge() >= 1.4) && d.slowest() == "" && !(over(rt.IOPressure, d.was.IOPressure) >= 0.2):
+		part = min(own, use, d.own) // all compute more, and nobody has most of it
 	default:
 		// Of what requests take longer in their own code, as much may be computing as the
 		// process computes more: a profile of before does not know whose it is.
@@ -223,8 +225,12 @@ func (d *diagnosis) processors() {
 			Summary: fmt.Sprintf("%s computes on %s of the %s cores in use", who, num(cores), num(max0(rt.CPU))),
 			Proof:   append(proof, Proof{"observe_cpu_seconds_total", cores, burnerShare * rise, fmt.Sprintf("%s cores more than usual, of %s that all use more", num(cores), num(rise))})})
 	default:
+		state := "the processors are full"
+		if !busy {
+			state = "requests compute more than usual"
+		}
 		d.explain(part, d.owned(part), Finding{Cause: CPUSaturated, Confidence: 0.7,
-			Summary: fmt.Sprintf("the processors are full: %s of %s cores in use, and no route or job has most of it", num(max0(rt.CPU)), num(d.capacity())), Proof: proof})
+			Summary: fmt.Sprintf("%s: %s of %s cores in use, and no route or job has most of it", state, num(max0(rt.CPU)), num(d.capacity())), Proof: proof})
 	}
 }
 
