@@ -23,8 +23,8 @@ import (
 type evidence struct {
 	t          *Telemetry
 	before     runtimemetrics.Snapshot // at the last look
-	heapBefore float64
-	seen       map[string]int // how many series of each metric are known
+	heapBefore float64                 // see Runtime.HeapBefore
+	seen       map[string]int          // how many series of each metric are known
 
 	routes       indexed[*routeEvidence]
 	dependencies indexed[*dependencyEvidence]

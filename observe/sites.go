@@ -34,8 +34,8 @@ const (
 	// What grew in this time is told from what was there before.
 	heldFor = 5 * time.Minute
 	// An execution trace is taken for so long, and of so much at most; it makes a
-	// service about a tenth slower meanwhile.
-	tracedFor   = time.Second
+	// service about a tenth slower meanwhile, and each request that ends tells.
+	tracedFor   = 500 * time.Millisecond
 	tracedBytes = 16 << 20
 	// maxSites bounds the sites of a kind; the rest is less than what is told.
 	maxSites = 20
@@ -67,9 +67,7 @@ func (s *sites) take(ctx context.Context, wants []doctor.SiteKind, within time.D
 		before = s.memory("alloc_space")
 	}
 	began := time.Now()
-	if slices.ContainsFunc(wants, func(k doctor.SiteKind) bool {
-		return k != doctor.OnCPU && k != doctor.Allocates && k != doctor.Holds && k != doctor.Stays && k != doctor.Paced
-	}) {
+	if slices.Contains(wants, doctor.Lock) { // and with it all that stacks show
 		s.stacks(ctx, min(within, time.Second), interval, &found)
 	}
 	if slices.Contains(wants, doctor.Stays) {
@@ -135,15 +133,7 @@ func (s *sites) staying(found *siteSums) {
 		return
 	}
 	cost := threadCost(func() {
-		var b bytes.Buffer
-		if pprof.Lookup("goroutine").WriteTo(&b, 0) != nil {
-			return
-		}
-		read, err := profile.ParseData(b.Bytes())
-		if err != nil {
-			return
-		}
-		for _, sample := range read.Sample {
+		for _, sample := range readProfile("goroutine").Sample {
 			frames := framesOf(sample)
 			if at := ownFrame(frames); at >= 0 && len(sample.Value) > 0 && !has(frames, servingFrames...) {
 				found.add(doctor.Stays, frames[at], "", float64(sample.Value[0]), "")
@@ -176,13 +166,12 @@ func (s *sites) paced(ctx context.Context, within time.Duration, found *siteSums
 	}
 	waits := map[string]*ends{}
 	cost := threadCost(func() {
-		type place struct{ wait *ends } // nil: of no request, or no wait for a channel
-		places := map[*timeline.Frame]place{}
+		places := map[*timeline.Frame]*ends{}                                // nil: of no request, or no wait for a channel
 		timeline.Wakes(&recording.data, func(blocked, by []timeline.Frame) { // what could be read counts
 			if len(blocked) == 0 {
 				return
 			}
-			at, known := places[&blocked[0]]
+			wait, known := places[&blocked[0]]
 			if !known {
 				frames := make([]frame, len(blocked))
 				for i, f := range blocked {
@@ -190,17 +179,17 @@ func (s *sites) paced(ctx context.Context, within time.Duration, found *siteSums
 				}
 				kind, own, ok := waitOfStack(append([]frame{{function: "runtime.gopark"}}, frames...))
 				if own--; ok && kind == doctor.Channel && own >= 0 && has(frames, servingFrames...) {
-					if at.wait = waits[frames[own].name()]; at.wait == nil {
-						at.wait = &ends{at: frames[own]}
-						waits[frames[own].name()] = at.wait
+					if wait = waits[frames[own].name()]; wait == nil {
+						wait = &ends{at: frames[own]}
+						waits[frames[own].name()] = wait
 					}
 				}
-				places[&blocked[0]] = at
+				places[&blocked[0]] = wait
 			}
-			if at.wait != nil {
-				at.wait.all++
+			if wait != nil {
+				wait.all++
 				if by == nil || byTimer(by) {
-					at.wait.timers++
+					wait.timers++
 				}
 			}
 		})
@@ -255,17 +244,10 @@ func (s *sites) stacks(ctx context.Context, within, interval time.Duration, foun
 			return
 		}
 		var read *profile.Profile
-		cost := threadCost(func() {
-			var b bytes.Buffer
-			if pprof.Lookup("goroutine").WriteTo(&b, 0) == nil {
-				read, _ = profile.ParseData(b.Bytes())
-			}
-		})
+		cost := threadCost(func() { read = readProfile("goroutine") })
 		// While something is wrong, what others than the CPU profile leave of the budget is spent on it.
 		interval -= time.Duration(float64(s.t.profiler.costs.add("goroutine", cost)) * otherPart / (1 - cpuPart))
-		if read != nil {
-			samples = append(samples, read)
-		}
+		samples = append(samples, read)
 		if interval <= 0 { // it has cost what it may until the next time
 			break
 		}
@@ -311,43 +293,36 @@ func (s *sites) holding(found *siteSums) {
 
 // memory returns the bytes of a kind in the memory profile, by the program's own
 // functions, up to the last but one collection.
-func (s *sites) memory(kind string) map[string]weighed {
-	sums := map[string]weighed{}
-	cost := threadCost(func() {
-		var b bytes.Buffer
-		if pprof.Lookup("allocs").WriteTo(&b, 0) != nil {
-			return
-		}
-		read, err := profile.ParseData(b.Bytes())
-		if err != nil {
-			return
-		}
-		value := valueOf(read, kind)
-		for _, sample := range read.Sample {
-			frames := framesOf(sample)
-			if at := ownFrame(frames); at >= 0 && value >= 0 {
-				one := sums[frames[at].name()]
-				sums[frames[at].name()] = weighed{frames[at], one.weight + float64(sample.Value[value])}
-			}
-		}
-	})
+func (s *sites) memory(kind string) (sums map[string]weighed) {
+	cost := threadCost(func() { sums = byFunction(readProfile("allocs"), kind) })
 	s.t.profiler.costs.add("heap", cost)
 	return sums
 }
 
 // unlocked returns how much contention each function made by what it unlocked.
 func (s *sites) unlocked() map[string]weighed {
-	sums := map[string]weighed{}
+	if s.t.profiler.every < 0 {
+		return nil
+	}
+	return byFunction(readProfile("mutex"), "delay")
+}
+
+// readProfile takes a profile of this moment, an empty one where that fails.
+func readProfile(name string) *profile.Profile {
 	var b bytes.Buffer
-	if s.t.profiler.every < 0 || pprof.Lookup("mutex").WriteTo(&b, 0) != nil {
-		return sums
+	if pprof.Lookup(name).WriteTo(&b, 0) == nil {
+		if read, err := profile.ParseData(b.Bytes()); err == nil {
+			return read
+		}
 	}
-	read, err := profile.ParseData(b.Bytes())
-	if err != nil {
-		return sums
-	}
-	value := valueOf(read, "delay")
-	for _, sample := range read.Sample {
+	return &profile.Profile{}
+}
+
+// byFunction adds up a value of a profile by the program's own functions.
+func byFunction(p *profile.Profile, kind string) map[string]weighed {
+	sums := map[string]weighed{}
+	value := valueOf(p, kind)
+	for _, sample := range p.Sample {
 		frames := framesOf(sample)
 		if at := ownFrame(frames); at >= 0 && value >= 0 {
 			one := sums[frames[at].name()]

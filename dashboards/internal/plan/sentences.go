@@ -20,7 +20,7 @@ var doctorSentences = []sentence{
 	{"cpu-throttled", "", "the container's CPU quota is used up, and the kernel stops the process again and again"},
 	{"gomaxprocs-wrong", "$1 does not fit the processors that the process may use", "GOMAXPROCS does not fit the processors that the process may use"},
 	{"noisy-neighbour", "", "something else on the host takes the processors, and the service waits for its own"},
-	{"cpu-saturated", "", "the processors are full, and no route or job has most of it"},
+	{"cpu-saturated", "", "requests compute more than usual or wait for the processors, and no route or job has most of it"},
 	{"cpu-burner", "$1 computes so much that the processors are full", "one route or job computes so much that the processors are full"},
 	{"traffic-surge", "", "more requests arrive than the processors can serve"},
 	{"timer-storm", "", "timers fire so often that the runtime's own work takes the processors"},
