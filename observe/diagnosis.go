@@ -34,6 +34,7 @@ type diagnoses struct {
 	usual  usual
 	harmed int // intervals in a row; the loop's own
 	report doctor.Report
+	states []finding // as of the report
 }
 
 // warmTime is how long after the start, and one interval at most, nothing tells
@@ -107,15 +108,22 @@ func (d *diagnoses) interval(ctx context.Context, e *evidence) {
 		d.harmed = 0
 	}
 	harmed = harmed && d.harmed <= newNormal
+	states := d.found.list()
 	warm := given.Running-given.Now.Interval >= min(warmTime, d.every)
 	d.mu.Lock()
 	d.now, d.next = d.next, d.now
 	d.now.Sites = given.Now.Sites
 	d.usual.add(&d.now, warm && !harmed)
-	d.report = r
+	d.report, d.states = r, states
 	d.mu.Unlock()
 	d.countParts(&r)
-	d.t.console.Diagnosed(given.Now, r)
+	var still []doctor.Finding
+	for _, f := range states {
+		if f.active && !f.here {
+			still = append(still, f.Finding)
+		}
+	}
+	d.t.console.Diagnosed(given.Now, r, still)
 }
 
 // countParts adds where the time of the routes went to the counters.
@@ -142,11 +150,12 @@ func (d *diagnoses) countParts(r *doctor.Report) {
 	}
 }
 
-// last returns the last report.
-func (d *diagnoses) last() doctor.Report {
+// last returns the last report and what was known of each finding then, the worst
+// first. They are not to be changed.
+func (d *diagnoses) last() (doctor.Report, []finding) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.report
+	return d.report, d.states
 }
 
 // evidence returns a copy of what the last report rests on.
@@ -171,7 +180,8 @@ func (t *Telemetry) Diagnose(ctx context.Context, d time.Duration) (doctor.Repor
 	case t == nil:
 		return doctor.Report{Time: time.Now(), Verdict: doctor.Unknown, Reason: "nothing is observed"}, nil
 	case d == 0:
-		return t.diagnoses.last(), nil
+		r, _ := t.diagnoses.last()
+		return r, nil
 	case d < time.Second || d > time.Hour:
 		return doctor.Report{}, fmt.Errorf("observe: Diagnose: %v is not from 1s to 1h", d)
 	}
@@ -253,8 +263,7 @@ func (t *Telemetry) writeDiagnosis(_ context.Context, w io.Writer) error {
 // write writes the last report, and below it which findings count already and
 // which still do.
 func (d *diagnoses) write(w io.Writer) error {
-	r := d.last()
-	states := d.found.list()
+	r, states := d.last()
 	here := r
 	here.Findings = slices.Clone(r.Findings)
 	for i := range here.Findings {
@@ -293,8 +302,7 @@ func (d *diagnoses) command(next string) string {
 // json is the last report with what is known of each finding over time. Those
 // that are active and were not found this time are among them.
 func (d *diagnoses) json() ([]byte, error) {
-	r := d.last()
-	states := d.found.list()
+	r, states := d.last()
 	type told struct {
 		finding doctor.Finding
 		since   *time.Time

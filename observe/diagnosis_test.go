@@ -132,7 +132,7 @@ func TestFindingsAreBoundedAndMended(t *testing.T) {
 	if n := len(family(t, tel, "observe_finding_active")); n == 0 || n > maxFindings {
 		t.Errorf("%d series", n)
 	}
-	tel.diagnoses.report = *diagnosed(tel, 3, all...)
+	tel.diagnoses.report, tel.diagnoses.states = *diagnosed(tel, 3, all...), tel.diagnoses.found.list()
 	var page strings.Builder
 	tel.diagnoses.write(&page)
 	if strings.ContainsAny(page.String(), "\x1b") {
@@ -183,7 +183,9 @@ func TestTheDoctorDiagnosesEachInterval(t *testing.T) {
 		if err != nil || r.Verdict != doctor.Sick || len(r.Findings) == 0 || r.Findings[0].Cause != "dependency-slow" || r.Findings[0].Subject != "payments" || r.Findings[0].Level != doctor.Page {
 			t.Fatalf("%v\n%v", err, r)
 		}
-		wantValues(t, tel, "observe_finding_active", map[string]float64{"dependency-slow page payments": 1})
+		if v := values(t, tel, "observe_finding_active")["dependency-slow page payments"]; v != 1 {
+			t.Errorf("active is %v", v)
+		}
 		text := getPage(t, tel, "/debug/doctor").Body.String()
 		if !strings.HasPrefix(text, "sick: ") || !strings.Contains(text, "\nactive\n   dependency-slow payments [page] since ") {
 			t.Error(text)
@@ -218,8 +220,35 @@ func TestTheDoctorDiagnosesEachInterval(t *testing.T) {
 			}
 		}
 		slow.set(10 * time.Millisecond)
-		serve(4) // in the first of them some requests were still slow
-		wantValues(t, tel, "observe_finding_active", map[string]float64{"dependency-slow page payments": 0})
+		still := false
+		time.Sleep(5 * time.Second) // not while the doctor looks
+		for range 4 { // in the first of them some requests were still slow
+			serve(1)
+			var console struct {
+				Report struct {
+					Findings []struct{ Cause doctor.Cause }
+				}
+				Still []struct{ Cause doctor.Cause }
+			}
+			if err := json.Unmarshal(getPage(t, tel, "/debug/console/data").Body.Bytes(), &console); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(getPage(t, tel, "/debug/doctor?format=json").Body.Bytes(), &page); err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range console.Still {
+				still = still || f.Cause == "dependency-slow"
+			}
+			if n := len(console.Report.Findings) + len(console.Still); n != len(page.Findings) {
+				t.Errorf("the console tells %d findings, the doctor %d", n, len(page.Findings))
+			}
+		}
+		if !still {
+			t.Error("the console lets a finding go that counts until it was missing twice")
+		}
+		if v, told := values(t, tel, "observe_finding_active")["dependency-slow page payments"]; v != 0 || !told {
+			t.Errorf("active is %v, told: %t", v, told)
+		}
 		if e := tel.diagnoses.evidence(); e.Usual.Interval > usual+30*time.Second || e.Usual.Routes[0].Seconds/e.Usual.Routes[0].Requests > .02 {
 			t.Errorf("a fault became usual: %v s in %v requests", e.Usual.Routes[0].Seconds, e.Usual.Routes[0].Requests)
 		}

@@ -505,6 +505,7 @@ func (e *evidence) lookPools(w *doctor.Window) {
 		unlimited, unknown bool
 		timeouts           float64
 		open               bool
+		connections        int
 	}
 	states := map[string]*state{}
 	e.t.pools.mu.Lock()
@@ -521,6 +522,7 @@ func (e *evidence) lookPools(w *doctor.Window) {
 		pending, known := p.peek.pending()
 		stats := p.db.Stats()
 		s.open = true
+		s.connections += stats.OpenConnections
 		s.waits += stats.WaitCount
 		s.waited += stats.WaitDuration
 		s.max += float64(stats.MaxOpenConnections)
@@ -540,7 +542,7 @@ func (e *evidence) lookPools(w *doctor.Window) {
 			continue
 		}
 		to.Waits, to.WaitSeconds = since(s.waits, &p.waits), since(s.waited, &p.waited)/1e9
-		to.Opened = p.created.grown().count
+		to.Open, to.Opened = float64(s.connections), p.created.grown().count
 		to.Timeouts = since(s.timeouts, &p.timeouts)
 		if to.InUse = p.inUse / e.samples; !s.open {
 			to.InUse = 0

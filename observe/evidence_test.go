@@ -137,7 +137,7 @@ func TestAWindowHoldsWhatHappenedInIt(t *testing.T) {
 		if q := w.Queries; len(q) != 1 || q[0].Pool != "orders" || q[0].Summary != "UPDATE orders" || q[0].Calls != 2 || q[0].Seconds != 2 {
 			t.Errorf("queries %+v", q)
 		}
-		if p := w.Pools; len(p) != 1 || p[0].Name != "orders" || p[0].Max != 1 || p[0].Waits != 1 || p[0].WaitSeconds != 1 || p[0].InUse <= 0 || p[0].InUse >= 1 {
+		if p := w.Pools; len(p) != 1 || p[0].Name != "orders" || p[0].Max != 1 || p[0].Waits != 1 || p[0].WaitSeconds != 1 || p[0].Open != 1 || p[0].InUse <= 0 || p[0].InUse >= 1 {
 			t.Errorf("pools %+v", p)
 		}
 		if j := w.Jobs; len(j) != 1 || j[0].Job != "report" || j[0].Runs != 2 || j[0].Errors != 1 || j[0].Seconds != 4 || j[0].WaitSeconds != 120 || j[0].Active <= 0 || j[0].Active >= 1 {

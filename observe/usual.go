@@ -73,6 +73,7 @@ func (u *usual) enter(w *doctor.Window) {
 		a.Name, a.Max = b.Name, b.Max
 		m.mean(&a.InUse, b.InUse)
 		m.mean(&a.Pending, b.Pending)
+		m.mean(&a.Open, b.Open)
 		m.mean(&a.Unclosed, b.Unclosed)
 		m.sum(&a.Waits, b.Waits)
 		m.sum(&a.WaitSeconds, b.WaitSeconds)

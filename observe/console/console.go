@@ -134,6 +134,7 @@ type Console struct {
 	own       *group
 	since     map[string]Own // what own's counts were at the last sample
 	report    *doctor.Report
+	still     []doctor.Finding // active, and not in the report
 
 	pages pages
 }

@@ -83,6 +83,7 @@ type frameJSON struct {
 	From, To float64
 	State    State
 	Report   *struct{ Verdict, Headline string }
+	Still    []struct{ Cause doctor.Cause }
 	Total    routeJSON
 	Routes   []routeJSON
 	T        []float64
@@ -318,10 +319,15 @@ func busy(routes int) (*Console, *process) {
 		}
 		c.Sample(p.sample(5 * time.Second))
 		if i%2 == 0 {
-			c.Diagnosed(diagnosis(p))
+			p.diagnose(c)
 		}
 	}
 	return c, p
+}
+
+func (p *process) diagnose(c *Console) {
+	w, r := diagnosis(p)
+	c.Diagnosed(w, r, nil)
 }
 
 func diagnosis(p *process) (doctor.Window, doctor.Report) {
@@ -401,7 +407,7 @@ func TestSplitAndGroups(t *testing.T) {
 	for i := range 8 { // two more than have room
 		r.Split[0].Parts = append(r.Split[0].Parts, doctor.Part{Name: fmt.Sprint("more ", i), Seconds: .01})
 	}
-	c.Diagnosed(w, r)
+	c.Diagnosed(w, r, []doctor.Finding{{Cause: doctor.CPUBurner}})
 	f := decode(t, c.frame(time.Minute, true, State{}))
 	route := f.Routes[0]
 	if len(route.W) != fixedParts || math.Abs(route.W[0]-.25) > .01 || math.Abs(route.W[5]-.08) > .02 || len(route.D) != 6 {
@@ -413,12 +419,12 @@ func TestSplitAndGroups(t *testing.T) {
 	if n := len(f.Groups["dependency"]); n != maxRows {
 		t.Errorf("%d dependencies", n)
 	}
-	if f.Report == nil || f.Report.Verdict != "healthy" || len(f.DT) != 1 {
+	if f.Report == nil || f.Report.Verdict != "healthy" || len(f.DT) != 1 || len(f.Still) != 1 || f.Still[0].Cause != doctor.CPUBurner {
 		t.Errorf("%+v, %v", f.Report, f.DT)
 	}
 	// One that is not told of any more disappears with the rings' end.
 	for range diagnoses + 1 {
-		c.Diagnosed(doctor.Window{Time: p.now}, doctor.Report{})
+		c.Diagnosed(doctor.Window{Time: p.now}, doctor.Report{}, nil)
 	}
 	if f := decode(t, c.frame(time.Minute, true, State{})); len(f.Groups["pool"]) != 0 {
 		t.Errorf("pools %+v", f.Groups["pool"])
@@ -454,7 +460,7 @@ func TestHostileNames(t *testing.T) {
 	s.Own = []Own{{Name: hostile, Help: hostile, Labels: hostile}}
 	c.Sample(s)
 	c.Diagnosed(doctor.Window{Time: p.now, Dependencies: []doctor.Dependency{{Name: hostile, Kind: hostile}}},
-		doctor.Report{Time: p.now, Verdict: doctor.Sick, Findings: []doctor.Finding{{Summary: hostile}}, Split: []doctor.Split{{Route: hostile, Total: 1, Parts: []doctor.Part{{Name: hostile, Seconds: 1}}}}})
+		doctor.Report{Time: p.now, Verdict: doctor.Sick, Findings: []doctor.Finding{{Summary: hostile}}, Split: []doctor.Split{{Route: hostile, Total: 1, Parts: []doctor.Part{{Name: hostile, Seconds: 1}}}}}, []doctor.Finding{{Summary: hostile}})
 	b := c.frame(time.Minute, true, State{Failed: []string{hostile}})
 	f := decode(t, b)
 	if f.Routes[0].N != hostile || f.Routes[0].D[hostile] == 0 || f.Groups["dependency"][0].N != hostile || f.State.Failed[0] != hostile {
@@ -488,7 +494,7 @@ func TestTextTellsWhereTheTimeGoes(t *testing.T) {
 		p.routes[0].took(.25, false)
 	}
 	c.Sample(p.sample(5 * time.Second))
-	c.Diagnosed(diagnosis(p))
+	p.diagnose(c)
 	b.Reset()
 	c.WriteRequests(&b, time.Minute)
 	for _, want := range []string{"2.00/s", "0.0 %", "     0.50       -", "100.0 %  GET /api/v1/things/0/{id}", "running 25 %", "pool 25 %", "dependency 0 8 %"} {
@@ -510,7 +516,7 @@ func TestTextTellsWhereTheTimeGoes(t *testing.T) {
 func TestNilConsoleKeepsNothing(t *testing.T) {
 	var c *Console
 	c.Sample(Sample{})
-	c.Diagnosed(doctor.Window{}, doctor.Report{})
+	c.Diagnosed(doctor.Window{}, doctor.Report{}, nil)
 	if c.Due(time.Now()) {
 		t.Error("a sample is due")
 	}

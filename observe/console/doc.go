@@ -3,8 +3,8 @@
 // does, what the services and databases behind it answer.
 //
 //	c := console.New(console.Config{Service: "shop"})
-//	c.Sample(sample)             // at each sample of the runtime
-//	c.Diagnosed(window, report)  // at each diagnosis
+//	c.Sample(sample)                    // at each sample of the runtime
+//	c.Diagnosed(window, report, still)  // at each diagnosis
 //	mux.Handle("GET /debug/console/", c.Handler())
 //
 // Package observe does all of that; a program has no use for this package.

@@ -154,6 +154,8 @@ func (c *Console) frame(over time.Duration, full bool, state State) []byte {
 	o.value(state)
 	o.key("report")
 	o.value(c.report)
+	o.key("still")
+	o.value(c.still)
 
 	var sum summary
 	c.total.over(n, &sum)

@@ -18,7 +18,7 @@ var groupFields = []struct {
 	fields []string
 }{
 	{"dependency", []string{"calls", "errors", "seconds", "p50", "p99", "active", "retries", "connections"}},
-	{"pool", []string{"max", "in_use", "pending", "waits", "wait_seconds", "opened", "timeouts", "unclosed"}},
+	{"pool", []string{"max", "in_use", "pending", "waits", "wait_seconds", "open", "opened", "timeouts", "unclosed"}},
 	{"query", []string{"calls", "errors", "seconds"}},
 	{"queue", []string{"length", "capacity", "oldest", "added", "taken", "blocked"}},
 	{"job", []string{"runs", "errors", "seconds", "wait_seconds", "active", "overdue"}},
@@ -89,8 +89,9 @@ func (g *group) sorted() []*row {
 	return rows
 }
 
-// Diagnosed adds one diagnosis with what it rests on.
-func (c *Console) Diagnosed(w doctor.Window, r doctor.Report) {
+// Diagnosed adds one diagnosis with what it rests on, and the findings that still
+// count though this one has not found them.
+func (c *Console) Diagnosed(w doctor.Window, r doctor.Report, still []doctor.Finding) {
 	if c == nil {
 		return
 	}
@@ -100,7 +101,7 @@ func (c *Console) Diagnosed(w doctor.Window, r doctor.Report) {
 	c.diagnosed++
 	told := r
 	told.Split = nil // each route tells its own
-	c.report = &told
+	c.report, c.still = &told, still
 	at := w.Time
 	if at.IsZero() {
 		at = r.Time
@@ -116,7 +117,7 @@ func (c *Console) Diagnosed(w doctor.Window, r doctor.Report) {
 		set(0, d.Name, d.Kind, d.Calls, d.Errors, d.Seconds, d.P50, d.P99, d.Active, d.Retries, d.Connections)
 	}
 	for _, p := range w.Pools {
-		set(1, p.Name, "", p.Max, p.InUse, p.Pending, p.Waits, p.WaitSeconds, p.Opened, p.Timeouts, p.Unclosed)
+		set(1, p.Name, "", p.Max, p.InUse, p.Pending, p.Waits, p.WaitSeconds, p.Open, p.Opened, p.Timeouts, p.Unclosed)
 	}
 	for _, q := range w.Queries {
 		set(2, q.Pool+": "+q.Summary, "", q.Calls, q.Errors, q.Seconds)

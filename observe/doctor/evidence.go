@@ -143,7 +143,8 @@ type Pool struct {
 	Pending     float64 // goroutines that wait at the end of the interval
 	Waits       float64
 	WaitSeconds float64
-	Opened      float64 // connections
+	Open        float64 // connections, in use or idle, at the end of the interval
+	Opened      float64 // connections that were opened in the interval
 	Timeouts    float64
 	Unclosed    float64 // rows and transactions left alone
 }

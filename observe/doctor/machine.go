@@ -226,8 +226,10 @@ func (d *diagnosis) processors() {
 			Proof:   append(proof, Proof{"observe_cpu_seconds_total", cores, burnerShare * rise, fmt.Sprintf("%s cores more than usual, of %s that all use more", num(cores), num(rise))})})
 	default:
 		state := "the processors are full"
-		if !busy {
-			state = "requests compute more than usual"
+		if rt.CPU/d.capacity() < busyProcessors {
+			if state = "the host's processors are full"; !busy || !(rt.HostBusy >= busyHost) {
+				state = "requests compute more than usual"
+			}
 		}
 		d.explain(part, d.owned(part), Finding{Cause: CPUSaturated, Confidence: 0.7,
 			Summary: fmt.Sprintf("%s: %s of %s cores in use, and no route or job has most of it", state, num(max0(rt.CPU)), num(d.capacity())), Proof: proof})

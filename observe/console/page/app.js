@@ -75,7 +75,7 @@ function apply(frame) {
   }
   const most = 180, diagnoses = 90
   const diagnosed = frame.dt.length && (frame.full || frame.dt[0] !== last(data.dt))
-  for (const key of ["from", "to", "state", "report", "total", "headroom", "seq"]) data[key] = frame[key]
+  for (const key of ["from", "to", "state", "report", "still", "total", "headroom", "seq"]) data[key] = frame[key]
   append(data.t, frame.t, most)
   append(data.sched, frame.sched, most)
   for (const [name, values] of Object.entries(frame.series)) append(data.series[name] ??= [], values, most)
@@ -166,14 +166,16 @@ function verdict() {
     return
   }
   const [first, ...others] = report.findings
+  const still = data.still ?? [], more = others.length + still.length
+  const rest = () => [...others.map(f => finding(f)), ...still.map(f => finding(f, "not in the last interval"))]
   box.className = `verdict ${report.verdict} ${report.verdict === "sick" && first?.level === "page" ? "page" : ""}`
   const text = report.headline.startsWith(report.verdict + ":") ? report.headline.slice(report.verdict.length + 1) : report.headline
   const parts = [h("h1", null, h("b", null, report.verdict + ":"), " " + text.trim())]
   if (first && report.verdict === "healthy") { // good to know, and no reason to push the figures down
-    parts.push(h("details", { open }, h("summary", null, "The proof, and what to do next"), proof(first), next(first), others.map(finding)))
-  } else if (first) {
-    parts.push(proof(first), next(first))
-    if (others.length) parts.push(h("details", { open }, h("summary", null, `${others.length} more finding${others.length > 1 ? "s" : ""}`), others.map(finding)))
+    parts.push(h("details", { open }, h("summary", null, "The proof, and what to do next"), proof(first), next(first), rest()))
+  } else {
+    if (first) parts.push(proof(first), next(first))
+    if (more) parts.push(h("details", { open }, h("summary", null, `${more} ${first ? "more " : ""}finding${more > 1 ? "s" : ""}${others.length ? "" : " of the intervals before"}`), rest()))
   }
   box.replaceChildren(...parts)
 }
@@ -196,8 +198,8 @@ function copy(button, text) {
   navigator.clipboard?.writeText(text).then(done, () => {})
 }
 
-const finding = f => h("div.finding", null,
-  h("h3", null, f.summary, " ", h("span.tag", { class: f.level === "page" ? "bad" : f.level === "ticket" ? "warn" : "" }, f.level)), proof(f), next(f))
+const finding = (f, when) => h("div.finding", null,
+  h("h3", null, f.summary, " ", h("span.tag", { class: f.level === "page" ? "bad" : f.level === "ticket" ? "warn" : "" }, f.level), when ? h("span.muted", null, " " + when) : null), proof(f), next(f))
 
 // tile makes one of the figures at the top.
 const tileOf = new Map()

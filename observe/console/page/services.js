@@ -24,6 +24,7 @@ const kinds = [
     ["Waiting now", r => number(now(r, "pending")), r => now(r, "pending") > 0],
     ["Waits", (r, n) => number(total(r, "waits", n))],
     ["Waited on average", (r, n) => duration(total(r, "wait_seconds", n) / (total(r, "waits", n) || NaN))],
+    ["Open", r => number(now(r, "open"))],
     ["Opened", (r, n) => number(total(r, "opened", n))],
     ["Left open", r => number(now(r, "unclosed")), r => now(r, "unclosed") > 0],
   ], "in_use", [["Connections", number, ["in_use", "max", "pending"]], ["Seconds waited in 10 s", duration, ["wait_seconds"]]]],
