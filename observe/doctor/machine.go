@@ -187,6 +187,8 @@ func (d *diagnosis) processors() {
 		part += min(own, use) // and what it computes itself
 	case cores >= 0.1 && cores >= burnerShare*rise && (d.starved() || d.worthy(own)):
 		part += min(own, use) // it harms but its own requests
+	case over(rt.MutexWait, d.was.MutexWait) > use && !d.starved():
+		return // who computes while others wait for his lock, costs them the wait
 	case d.worthy(min(own, use, d.own)) && (d.perRequest() >= 1.4 || d.surge() >= 1.4) && d.slowest() == "" && !(over(rt.IOPressure, d.was.IOPressure) >= 0.2):
 		part = min(own, use, d.own) // all compute more, and nobody has most of it
 	default:
