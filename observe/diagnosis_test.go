@@ -222,7 +222,7 @@ func TestTheDoctorDiagnosesEachInterval(t *testing.T) {
 		slow.set(10 * time.Millisecond)
 		still := false
 		time.Sleep(5 * time.Second) // not while the doctor looks
-		for range 4 { // in the first of them some requests were still slow
+		for range 4 {               // in the first of them some requests were still slow
 			serve(1)
 			var console struct {
 				Report struct {
