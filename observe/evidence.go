@@ -23,6 +23,7 @@ import (
 type evidence struct {
 	t          *Telemetry
 	before     runtimemetrics.Snapshot // at the last look
+	streams    float64                 // open then
 	heapBefore float64                 // see Runtime.HeapBefore
 	seen       map[string]int          // how many series of each metric are known
 
@@ -336,7 +337,7 @@ func (e *evidence) look(w *doctor.Window) {
 	e.lookLeaks(w, &delta)
 	e.lookLosses(w)
 	w.Sites = w.Sites[:0]
-	e.before = now
+	e.before, e.streams = now, w.Runtime.Streams
 	e.samples, e.inFlight, e.threads, e.alive = 0, 0, 0, 0
 }
 
@@ -387,6 +388,7 @@ func (e *evidence) runtime(d *runtimemetrics.Delta) doctor.Runtime {
 		MemoryFree: orNot(d.Headroom.Ratio), MemoryBy: d.Headroom.By, MemoryAfter: latest.Headroom.After,
 		HeapLive: orNot(d.Now.Memory.HeapLive), HeapBefore: e.heapBefore, HeapRoom: orNot(d.Headroom.Limit - d.Headroom.Used),
 		Goroutines: orNot(d.Now.Goroutines.Total), GoroutinesBefore: orNot(e.before.Goroutines.Total), Created: orNot(d.GoroutinesPerSecond),
+		Streams: float64(e.t.server.streaming.Load()), StreamsBefore: e.streams,
 		NotInGo: e.threads / e.samples, Threads: orNot(d.Now.Process.Threads),
 		Descriptors: orNot(d.Now.Process.Descriptors), DescriptorsBefore: orNot(e.before.Process.Descriptors), DescriptorMax: orNot(d.Now.Process.DescriptorLimit),
 	}

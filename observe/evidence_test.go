@@ -430,6 +430,8 @@ func TestStreamsAreNotStuck(t *testing.T) {
 	})
 	h := tel.Handler(mux)
 	done := make(chan struct{})
+	e := newEvidence(tel)
+	e.begin()
 	for _, path := range []string{"/poll", "/events"} {
 		go func() {
 			defer func() { recover(); done <- struct{}{} }()
@@ -438,11 +440,12 @@ func TestStreamsAreNotStuck(t *testing.T) {
 	}
 	<-begun
 	<-begun
-	e := newEvidence(tel)
-	e.begin()
 	e.sample()
 	var w doctor.Window
-	if e.look(&w); tel.server.running() != 2 || w.InFlight != 0 {
+	if e.look(&w); w.Runtime.Streams != 2 || w.Runtime.StreamsBefore != 0 {
+		t.Errorf("%v streams, %v before", w.Runtime.Streams, w.Runtime.StreamsBefore)
+	}
+	if e.look(&w); w.Runtime.StreamsBefore != 2 || tel.server.running() != 2 || w.InFlight != 0 {
 		t.Errorf("%d run, %v of them are in flight", tel.server.running(), w.InFlight)
 	}
 	close(end)

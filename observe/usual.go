@@ -210,7 +210,7 @@ func (m mixer) runtime(a, b *doctor.Runtime) {
 		{&a.PauseShare, b.PauseShare}, {&a.AllocatedBytes, b.AllocatedBytes}, {&a.Throttled, b.Throttled}, {&a.ThrottledShare, b.ThrottledShare},
 		{&a.RunDelay, b.RunDelay}, {&a.HostBusy, b.HostBusy}, {&a.HostOwn, b.HostOwn}, {&a.Steal, b.Steal}, {&a.CPUPressure, b.CPUPressure},
 		{&a.IOPressure, b.IOPressure}, {&a.MemoryFree, b.MemoryFree}, {&a.HeapLive, b.HeapLive}, {&a.HeapBefore, b.HeapBefore}, {&a.HeapRoom, b.HeapRoom},
-		{&a.Goroutines, b.Goroutines}, {&a.GoroutinesBefore, b.GoroutinesBefore}, {&a.Created, b.Created}, {&a.NotInGo, b.NotInGo},
+		{&a.Goroutines, b.Goroutines}, {&a.GoroutinesBefore, b.GoroutinesBefore}, {&a.Streams, b.Streams}, {&a.StreamsBefore, b.StreamsBefore}, {&a.Created, b.Created}, {&a.NotInGo, b.NotInGo},
 		{&a.Threads, b.Threads}, {&a.Descriptors, b.Descriptors}, {&a.DescriptorsBefore, b.DescriptorsBefore}, {&a.DescriptorMax, b.DescriptorMax},
 	} {
 		if m.new == 1 { // the first

@@ -23,7 +23,13 @@ import (
 
 // serve runs the shop until ctx ends or the process is told to stop.
 func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
-	config := observe.Config{Service: o.service, AdminAddr: o.admin}
+	config := observe.Config{
+		Service: o.service, AdminAddr: o.admin,
+		SLOs: []observe.SLO{ // what is promised: one answer in ten may be late, one order in twenty fail
+			{Name: "prompt", Objective: 0.90, Latency: 300 * time.Millisecond},
+			{Name: "orders", Route: "POST /orders", Objective: 0.95},
+		},
+	}
 	if o.leak {
 		config.Leaks.Interval = time.Second // a judgement takes ten looks and more
 	}

@@ -44,14 +44,19 @@ var consoleViews = []struct{ name, hash, wait string }{
 func TestConsole(t *testing.T) {
 	lanes(t, func(t *testing.T, lane server.Lane) {
 		ctx := server.StartChromium(t)
+		load := "45s"
+		if *screenshots != "" {
+			load = "2m" // the first profile of the CPU comes after a minute
+		}
 		// One order in fifty fails, so that there are failed traces, too.
-		q := startQuickstart(t, nil, "-load", "45s", "-rate", "60")
+		q := startQuickstart(t, nil, "-load", load, "-rate", "60")
 		prometheus := server.StartPrometheus(t, lane, server.PrometheusConfig{Targets: map[string]string{"shop": q.adminAddr()}, Native: true})
 		b := &browser{t: t, ctx: ctx, base: q.admin}
 		b.listen()
-		server.Eventually(t, time.Minute, func() error { // two points make a line
-			if d := consoleData(t, q.admin); len(d.T) < 3 || len(d.Routes) < 4 {
-				return fmt.Errorf("%d samples of %d routes", len(d.T), len(d.Routes))
+		server.Eventually(t, 2*time.Minute, func() error { // two points make a line
+			d := consoleData(t, q.admin)
+			if len(d.T) < 3 || len(d.Routes) < 4 || *screenshots != "" && d.Total.U == 0 {
+				return fmt.Errorf("%d samples of %d routes, %v cores by a profile", len(d.T), len(d.Routes), d.Total.U)
 			}
 			return nil
 		})
@@ -299,7 +304,7 @@ func (b *browser) withoutScripts() {
 type consoleFigures struct {
 	Seq    int
 	T      []float64
-	Total  struct{ C float64 }
+	Total  struct{ C, U float64 }
 	Routes []struct {
 		N    string
 		C, E float64

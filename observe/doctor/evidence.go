@@ -83,6 +83,8 @@ type Runtime struct {
 
 	Goroutines        float64
 	GoroutinesBefore  float64 // at the beginning of the interval
+	Streams           float64 // requests that are streams and are open at the end of the interval
+	StreamsBefore     float64
 	Created           float64 // goroutines per second
 	NotInGo           float64 // goroutines in system calls and in C
 	Threads           float64

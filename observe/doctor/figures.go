@@ -502,7 +502,7 @@ func known(r Runtime) Runtime {
 		&r.Processors, &r.CPUs, &r.CPULimit, &r.CPU, &r.SchedWait, &r.SchedMean, &r.SchedP99, &r.WakeupMean, &r.WakeupP50, &r.WakeupP99, &r.MutexWait,
 		&r.GCShare, &r.GCAssist, &r.GCPerSecond, &r.ForcedGC, &r.PauseShare, &r.AllocatedBytes, &r.Throttled, &r.ThrottledShare, &r.RunDelay,
 		&r.HostBusy, &r.HostOwn, &r.Steal, &r.CPUPressure, &r.IOPressure, &r.MemoryFree, &r.HeapLive, &r.HeapBefore, &r.HeapRoom,
-		&r.Goroutines, &r.GoroutinesBefore, &r.Created, &r.NotInGo, &r.Threads, &r.Descriptors, &r.DescriptorsBefore, &r.DescriptorMax,
+		&r.Goroutines, &r.GoroutinesBefore, &r.Streams, &r.StreamsBefore, &r.Created, &r.NotInGo, &r.Threads, &r.Descriptors, &r.DescriptorsBefore, &r.DescriptorMax,
 	} {
 		if *p < 0 || *p > 1e15 {
 			*p = math.NaN()

@@ -271,8 +271,9 @@ func (d *diagnosis) goroutines(found map[Cause]bool) {
 	if found[GoroutineLeak] || d.past == 0 || d.young || d.slow() || !(grown >= 20) || !(grown >= 0.05*max0(rt.Created)*d.seconds) {
 		return
 	}
-	// A request in flight, and each call it makes, has a handful of goroutines.
-	if waiting := max(inFlight, d.harm, 0); grown < 10*waiting || rt.Goroutines < 1.5*max0(d.was.Goroutines) || d.surge() > 1.4 {
+	// A request in flight, and each call it makes, has a handful of goroutines; so has a
+	// client that listens to a stream.
+	if waiting := max(inFlight, d.harm, 0) + d.listeners(); grown < 10*waiting || rt.Goroutines < 1.5*max0(d.was.Goroutines) || d.surge() > 1.4 {
 		return
 	}
 	stay, top := d.sites(Stays)
@@ -287,9 +288,13 @@ func (d *diagnosis) goroutines(found map[Cause]bool) {
 		Proof:   []Proof{{"go_goroutine_count", rt.Goroutines, 1.5 * max0(d.was.Goroutines), fmt.Sprintf("goroutines; of %.0f created in the interval %.0f stayed", max0(rt.Created)*d.seconds, grown)}}})
 }
 
+// listeners is how many more streams are open than before: each has a connection, and
+// goroutines, for as long as its client wants.
+func (d *diagnosis) listeners() float64 { return max0(d.rt.Streams - max0(d.rt.StreamsBefore)) }
+
 func (d *diagnosis) descriptors(found map[Cause]bool) {
 	rt := &d.rt
-	grown := rt.Descriptors - rt.DescriptorsBefore
+	grown := rt.Descriptors - rt.DescriptorsBefore - d.listeners()
 	if rt.DescriptorMax > 0 && rt.Descriptors >= 0.85*rt.DescriptorMax {
 		level := Ticket
 		if rt.Descriptors >= 0.95*rt.DescriptorMax && !d.young {

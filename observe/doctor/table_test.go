@@ -211,7 +211,7 @@ func (row tableRow) window(t *testing.T, usual tableRow) Window {
 		AllocatedBytes: get("alloc", 0) * 1e6, Throttled: get("thr", 0), ThrottledShare: get("periods", 0), RunDelay: get("rundelay", .01),
 		HostBusy: get("host", .3), HostOwn: min(get("cpu", 0)*procs/cpus, get("host", .3)), Steal: get("steal", 0), IOPressure: get("iopressure", 0),
 		MemoryFree: get("free", .6), MemoryBy: "cgroup", HeapLive: get("heap", 50) * (1 << 20), HeapBefore: get("heapbefore", 50) * (1 << 20), MemoryAfter: time.Duration(get("ends", 0)) * time.Minute, HeapRoom: 1 << 30,
-		Goroutines: get("goroutines", 0), GoroutinesBefore: get("goroutines", 0) - get("grown", 0), Created: get("created", 200), NotInGo: get("notingo", 0),
+		Goroutines: get("goroutines", 0), GoroutinesBefore: get("goroutines", 0) - get("grown", 0), Streams: get("streams", 0), Created: get("created", 200), NotInGo: get("notingo", 0),
 		Threads: 12, Descriptors: 30, DescriptorsBefore: 30, DescriptorMax: 1024,
 	}
 	u := usual.figures
