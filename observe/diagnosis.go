@@ -311,7 +311,7 @@ func (d *diagnoses) json() ([]byte, error) {
 	var all []told
 	for _, f := range r.Findings {
 		one := told{finding: f}
-		if i := slices.IndexFunc(states, func(s finding) bool { return s.Cause == f.Cause && s.Subject == f.Subject }); i >= 0 {
+		if i := slices.IndexFunc(states, func(s finding) bool { return keyOf(&s.Finding) == keyOf(&f) }); i >= 0 {
 			one.since, one.active = &states[i].since, states[i].active
 		}
 		all = append(all, one)
@@ -400,9 +400,19 @@ type findingKey struct {
 	subject string
 }
 
+// keyOf tells one finding from another: a function is the same at each of its lines,
+// of which every interval may see another most.
+func keyOf(f *doctor.Finding) findingKey {
+	function, place, cut := strings.Cut(f.Subject, " (")
+	if !cut || !strings.Contains(place, ".go:") {
+		function = f.Subject
+	}
+	return findingKey{f.Cause, function}
+}
+
 // finding is one over time.
 type finding struct {
-	doctor.Finding       // as it was last seen
+	doctor.Finding       // as it was last seen, but for Subject: as it was first
 	seen           uint8 // one bit an interval, the last one lowest
 	here           bool  // in the last interval
 	active         bool
@@ -438,14 +448,15 @@ func (fs *findings) update(r *doctor.Report) (paging bool) {
 		f.here = false
 	}
 	for _, f := range r.Findings {
-		key := findingKey{f.Cause, f.Subject}
+		key := keyOf(&f)
 		is := fs.all[key]
 		if is == nil {
 			if len(fs.all) >= maxFindings {
 				continue
 			}
 			is = &finding{}
-			fs.all[findingKey{f.Cause, strings.Clone(f.Subject)}] = is
+			is.Subject = strings.Clone(f.Subject)
+			fs.all[findingKey{f.Cause, strings.Clone(key.subject)}] = is
 		}
 		if is.here { // told twice; the worse stands first
 			continue
@@ -453,6 +464,7 @@ func (fs *findings) update(r *doctor.Report) (paging bool) {
 		if !is.active && is.seen&7 == 0 {
 			is.since = r.Time.Add(-r.Interval)
 		}
+		f.Subject = is.Subject // a label that changes is another alert
 		is.Finding, is.here = f, true
 		is.seen |= 1
 	}

@@ -104,6 +104,28 @@ func TestAFindingThatGetsWorseIsLoggedAgain(t *testing.T) {
 	}
 }
 
+// Which line of a function most wait at changes from interval to interval.
+func TestAFindingIsTheSameAtEachLineOfItsFunction(t *testing.T) {
+	tel := start(t, Config{})
+	for i, line := range []int{146, 150, 146, 152} {
+		f := doctor.Finding{Cause: "lock-contention", Subject: fmt.Sprintf("main.(*ledger).post (locks.go:%d)", line), Level: doctor.Page, Confidence: .8, Share: .5}
+		r := diagnosed(tel, i, f)
+		tel.diagnoses.found.update(r)
+		tel.diagnoses.report, tel.diagnoses.states = *r, tel.diagnoses.found.list()
+	}
+	wantValues(t, tel, "observe_finding_active", map[string]float64{"lock-contention page main.(*ledger).post (locks.go:146)": 1})
+	var told struct {
+		Findings []struct {
+			Subject string
+			Active  bool
+		}
+	}
+	text, err := tel.diagnoses.json()
+	if err != nil || json.Unmarshal(text, &told) != nil || len(told.Findings) != 1 || told.Findings[0].Subject != "main.(*ledger).post (locks.go:152)" || !told.Findings[0].Active {
+		t.Errorf("%v: %s", err, text)
+	}
+}
+
 func TestACertainFindingCountsAtOnce(t *testing.T) {
 	tel := start(t, Config{})
 	f := doctor.Finding{Cause: "panic-loop", Subject: "GET /", Level: doctor.Page, Confidence: .95}
