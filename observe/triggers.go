@@ -167,7 +167,10 @@ func (c *captures) judge(d *runtimemetrics.Delta) {
 // does not run, so that the next call is captured with a recording, and tells
 // whether there will be a capture. It may be called concurrently.
 func (c *captures) finding(cause, subject, summary string) bool {
-	return c.lasted(capture.Reason{Kind: "finding", Detail: clip(oneLine(cause+" ("+subject+"): "+summary), 500)})
+	if subject != "" {
+		cause += " " + subject
+	}
+	return c.lasted(capture.Reason{Kind: "finding", Detail: clip(oneLine(cause+": "+summary), 500)})
 }
 
 // burning looks for objectives whose budget is spent so fast that an alert

@@ -192,8 +192,8 @@ func TestWhatOthersFindIsCaptured(t *testing.T) {
 	over := burning
 	over.Short.Rate = 1
 	for want, tell := range map[capture.Reason]func(*captures){
-		{Kind: "finding", Detail: "lock (GET /orders): 80 % of its time waits for locks"}: func(c *captures) {
-			c.finding("lock", "GET /orders", "80 % of its time waits for locks")
+		{Kind: "finding", Detail: "lock-contention GET /orders: 80 % of its time waits for locks"}: func(c *captures) {
+			c.finding("lock-contention", "GET /orders", "80 % of its time waits for locks")
 		},
 		{Kind: "slo_burn", Route: "POST /pay", Detail: "pay: 20 of 1000 requests of the last 5m0s were bad, 20.0 times what the objective of 0.999 allows"}: func(c *captures) {
 			c.burning(&runtimemetrics.Delta{Time: time.Now()}, []sloState{{}, burning})
