@@ -122,7 +122,7 @@ func TestLoadHasExemplars(t *testing.T) {
 func TestLoadAllocations(t *testing.T) {
 	c := start(t, Config{}).Cache("prices", nil)
 	load := func(context.Context) (int, error) { return 1, nil }
-	if got := testing.AllocsPerRun(1000, func() { Load(t.Context(), c, "key", load) }); got > 0 {
+	if got := allocations(1000, func() { Load(t.Context(), c, "key", load) }); got > 0 {
 		t.Errorf("%v allocations", got)
 	}
 }

@@ -569,7 +569,7 @@ func TestTransportAllocations(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			transport := start(t, Config{Tracing: tracing.Config{Sampler: c.sampler, Exporter: discard{}}}).Transport(quick)
-			got := testing.AllocsPerRun(1000, func() {
+			got := allocations(1000, func() {
 				if _, err := transport.RoundTrip(r); err != nil {
 					t.Fatal(err)
 				}

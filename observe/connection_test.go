@@ -448,7 +448,7 @@ func TestTransportAllocationsOverAConnection(t *testing.T) {
 	measure := func(rt http.RoundTripper) float64 {
 		r, _ := http.NewRequest("GET", server.URL, nil)
 		r.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00") // the server reads one from both
-		return testing.AllocsPerRun(1000, func() {
+		return allocations(1000, func() {
 			resp, err := rt.RoundTrip(r)
 			if err != nil {
 				t.Fatal(err)

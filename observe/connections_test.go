@@ -327,7 +327,7 @@ func TestConnectionStateChangesDoNotAllocate(t *testing.T) {
 	defer conn.Close()
 	defer other.Close()
 	c.changed(conn, http.StateNew)
-	if n := testing.AllocsPerRun(100, func() {
+	if n := allocations(100, func() {
 		c.changed(conn, http.StateActive)
 		c.changed(conn, http.StateIdle)
 	}); n != 0 {

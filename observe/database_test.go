@@ -507,7 +507,7 @@ func TestQueryAllocations(t *testing.T) {
 	allocs := func(db *sql.DB, ctx context.Context) float64 {
 		query := quickQuery(t, db, ctx)
 		query()
-		return testing.AllocsPerRun(1000, query)
+		return allocations(1000, query)
 	}
 	floor := allocs(bare, context.Background())
 	for _, c := range []struct {

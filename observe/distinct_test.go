@@ -226,7 +226,7 @@ func TestDistinctMayBeUsedConcurrentlyAndDoesNotAllocate(t *testing.T) {
 	if got := activeUsers(t, tel, "shop_active_users")[2]; math.Abs(got-1000) > 100 {
 		t.Errorf("%v, want about 1000", got)
 	}
-	if n := testing.AllocsPerRun(100, func() { users.Seen(names[7]) }); n != 0 {
+	if n := allocations(100, func() { users.Seen(names[7]) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

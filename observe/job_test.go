@@ -450,12 +450,12 @@ func TestRunAllocations(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tel := start(t, Config{Tracing: tracing.Config{Sampler: c.sampler, Exporter: discard{}}})
-			floor := testing.AllocsPerRun(1000, func() { work(c.ctx) })
+			floor := allocations(1000, func() { work(c.ctx) })
 			tel.Run(c.ctx, c.job, work)
-			if got := testing.AllocsPerRun(1000, func() { tel.Run(c.ctx, c.job, work) }) - floor; got > c.above {
+			if got := allocations(1000, func() { tel.Run(c.ctx, c.job, work) }) - floor; got > c.above {
 				t.Errorf("Run: %v allocations above bare, want at most %v", got, c.above)
 			}
-			if got := testing.AllocsPerRun(1000, func() { tel.Publish(c.ctx, c.job, work) }) - floor; got > c.above {
+			if got := allocations(1000, func() { tel.Publish(c.ctx, c.job, work) }) - floor; got > c.above {
 				t.Errorf("Publish: %v allocations above bare, want at most %v", got, c.above)
 			}
 		})

@@ -131,7 +131,7 @@ func TestLogRecordInASpanAllocatesNoMoreThanBare(t *testing.T) {
 	run := func(h slog.Handler, attrs int) float64 {
 		log := slog.New(h)
 		all := []slog.Attr{slog.Int("a", 1), slog.Int("b", 2), slog.Int("c", 3)}[:attrs]
-		return testing.AllocsPerRun(200, func() { log.LogAttrs(ctx, slog.LevelInfo, "m", all...) })
+		return allocations(200, func() { log.LogAttrs(ctx, slog.LevelInfo, "m", all...) })
 	}
 	// A slog.Record holds five attributes in itself; two of them are the IDs.
 	for attrs := range 4 {

@@ -32,7 +32,7 @@ func TestOperationIsTheVerb(t *testing.T) {
 		}
 	}
 	query := "-- name: GetUser :one\nselect 1"
-	if n := testing.AllocsPerRun(100, func() { operation(query) }); n != 0 {
+	if n := allocations(100, func() { operation(query) }); n != 0 {
 		t.Errorf("operation allocates %v times", n)
 	}
 }

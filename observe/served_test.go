@@ -3,7 +3,6 @@
 package observe
 
 import (
-	"math"
 	"net/http"
 	"testing"
 	"unsafe"
@@ -22,11 +21,7 @@ func TestHandlerAllocations(t *testing.T) {
 	mux := itemsMux()
 	measure := func(h http.Handler) float64 {
 		w, r := &quietWriter{http.Header{}}, itemsRequest()
-		least := math.Inf(1)
-		for range 20 { // what else runs in the process allocates too, now and then
-			least = min(least, testing.AllocsPerRun(200, func() { h.ServeHTTP(w, r) }))
-		}
-		return least
+		return allocations(200, func() { h.ServeHTTP(w, r) })
 	}
 	bare := measure(mux)
 	for _, c := range []struct {

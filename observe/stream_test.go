@@ -236,7 +236,7 @@ func socketPair(t *testing.T) (a, b net.Conn) {
 func TestStreamAllocations(t *testing.T) {
 	s := start(t, Config{}).Stream("s")
 	r, w, p := s.Reader(onlyReader{zeros{}}), s.Writer(onlyWriter{io.Discard}), make([]byte, 10)
-	if got := testing.AllocsPerRun(1000, func() { r.Read(p); w.Write(p) }); got > 0 {
+	if got := allocations(1000, func() { r.Read(p); w.Write(p) }); got > 0 {
 		t.Errorf("%v allocations", got)
 	}
 }

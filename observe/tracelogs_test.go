@@ -279,7 +279,7 @@ func TestKeepingARecordAllocatesNothing(t *testing.T) {
 	r.AddAttrs(slog.String("text", "in two words"), slog.Int("n", 7), slog.Float64("f", .1), slog.Bool("b", true), slog.Duration("took", 1234567), slog.Time("at", time.Now()),
 		slog.Any("err", err), slog.Any("level", slog.LevelWarn), slog.Any("all", []string{"a"}), slog.Group("g", "a", 1, "b", "c"))
 	h := &logHandler{before: &logHandler{attrs: []slog.Attr{slog.String("a", "1")}}, attrs: []slog.Attr{slog.String("b", "2")}}
-	if n := testing.AllocsPerRun(200, func() { l.add(id, id[:16], &r, h) }); n > 0 {
+	if n := allocations(200, func() { l.add(id, id[:16], &r, h) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
