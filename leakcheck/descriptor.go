@@ -113,16 +113,28 @@ func parseListener(network, line string) (inode, addr string, ok bool) {
 
 // descriptorsLeft waits until every descriptor that was not open at the start
 // is closed, or nothing changes any more, and describes those that are left.
-func (c Config) descriptorsLeft(start map[descriptor]bool) ([]string, error) {
+//
+// Package net keeps the pipes through which it copies from one connection to
+// another, two descriptors for each that was copied, in a sync.Pool, and closes
+// them when that has dropped them. Those are nobody's to close.
+func (c Config) descriptorsLeft(start map[descriptor]bool, splices func(fd int) bool, splicesShow func() bool) ([]string, error) {
+	collected := 0
 	return c.untilClosed(func() (left []string, err error) {
 		now, err := readDescriptors()
 		if err != nil {
 			return nil, err
 		}
 		var listeners map[string]string
+		pipes := 0
 		for d := range now {
 			if start[d] || c.ignoresPath(d.target) {
 				continue
+			}
+			if strings.HasPrefix(d.target, "pipe:") {
+				if splices(d.number) {
+					continue
+				}
+				pipes++
 			}
 			if listeners == nil && strings.HasPrefix(d.target, "socket:") {
 				listeners = readListeners()
@@ -130,6 +142,13 @@ func (c Config) descriptorsLeft(start map[descriptor]bool) ([]string, error) {
 			if what := d.describe(listeners); what != "" {
 				left = append(left, fmt.Sprintf("%s (descriptor %d)", what, d.number))
 			}
+		}
+		// Where they cannot be told from others, the second collection drops them
+		// from the pool, and then they are closed on a goroutine of the runtime.
+		// Not elsewhere, because it closes the pipes that a test forgot, too.
+		if pipes > 0 && collected < 3 && !splicesShow() {
+			runtime.GC()
+			collected++
 		}
 		return left, nil
 	})

@@ -68,7 +68,24 @@ func tcpState(fd int) (byte, bool) {
 func splices(fd int) bool {
 	const getPipeSize = 1032 // F_GETPIPE_SZ
 	size, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), getPipeSize, 0)
-	return errno == 0 && size == 1<<20
+	return errno == 0 && size == spliceSize
+}
+
+const spliceSize = 1 << 20
+
+// splicesShow reports whether the kernel grants pipes the size by which splices
+// knows them. Without privileges a user's pipes may have 64 MiB in all
+// (pipe-user-pages-soft), and package net goes on without that size.
+func splicesShow() bool {
+	const setPipeSize = 1031 // F_SETPIPE_SZ
+	var fds [2]int
+	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC); err != nil {
+		return false
+	}
+	defer syscall.Close(fds[0])
+	defer syscall.Close(fds[1])
+	_, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fds[0]), setPipeSize, spliceSize)
+	return errno == 0 && splices(fds[0])
 }
 
 func addrPort(a syscall.Sockaddr) netip.AddrPort {

@@ -33,7 +33,8 @@ import (
 // bubble's time.
 //
 // On Linux the test also fails if it did not run in parallel with others and
-// left files, pipes or listeners open. Where a library keeps a goroutine for
+// left files, pipes or listeners open; the pipes that package net keeps for
+// io.Copy between connections do not count. Where a library keeps a goroutine for
 // what was not closed, the message says so: the body of a response, a sql.Rows
 // with a context that can be cancelled, a sql.Tx. Rows without such a context
 // leave no goroutine; [Config.Sources] tell of them and of whatever else there
@@ -139,7 +140,7 @@ func (c Config) checkDescriptors(t TestingT, w *watch, alone func() bool) {
 			return
 		}
 		var left []string
-		left, err = c.descriptorsLeft(w.open)
+		left, err = c.descriptorsLeft(w.open, splices, splicesShow)
 		for _, what := range left {
 			t.Errorf("leakcheck: %s left a descriptor open: %s", w.name, what)
 		}
