@@ -77,7 +77,7 @@ type SLO struct {
 // Sample is what was read of the process at one time.
 type Sample struct {
 	Runtime  runtimemetrics.Delta
-	InFlight float64 // requests
+	InFlight float64 // requests under way
 	// Routes yields each route with its counts since the start of the process.
 	// It is called before Sample returns.
 	Routes iter.Seq[Route]
@@ -195,7 +195,6 @@ func (c *Console) sample(s Sample) {
 	}
 	c.times[at] = now.UnixMilli()
 	c.sampled = now
-	c.inFlight[at] = float32(s.InFlight)
 	c.last = s.Runtime
 	for i, f := range runtimeFields {
 		c.runtime[i][at] = float32(f.of(&s.Runtime))
@@ -219,6 +218,10 @@ func (c *Console) sample(s Sample) {
 			c.rest.sum.Cells = c.rest.cells[:]
 			c.route(c.rest.sum, at)
 		}
+	}
+	c.inFlight[at] = float32(s.InFlight)
+	if each := c.interval(c.seq); each > 0 { // what is under way at one moment is chance; those that never end are nowhere else
+		c.inFlight[at] = max(c.inFlight[at], c.total.seconds[at]/float32(each))
 	}
 	if n := uint64(c.total.requests[at]); n > 0 {
 		c.total.quantiles[at] = quantilesOf(&c.tick, n)

@@ -125,7 +125,9 @@ func TestFrameTellsWhatWasCounted(t *testing.T) {
 	for i := range 100 {
 		p.routes[0].took(.010+float64(i)*.001, i%10 == 0)
 	}
-	c.Sample(p.sample(5 * time.Second))
+	stuck := p.sample(5 * time.Second)
+	stuck.InFlight = 7
+	c.Sample(stuck)
 	for range 100 {
 		p.routes[0].took(.5, false)
 	}
@@ -143,6 +145,9 @@ func TestFrameTellsWhatWasCounted(t *testing.T) {
 	}
 	if p50 := f.Series["p50"]; *p50[0] > .1 || *p50[1] < .4 {
 		t.Errorf("p50 over time: %v, %v", *p50[0], *p50[1])
+	}
+	if n := f.Series["inflight"]; *n[0] != 7 || *n[1] != 10 { // 50 s of requests in 5 s
+		t.Errorf("in flight: %v, %v", *n[0], *n[1])
 	}
 	tick := decode(t, c.frame(5*time.Minute, false, State{}))
 	if tick.Full || len(tick.T) != 1 || !slices.Equal(tick.Routes[0].K, []float64{100}) || tick.Routes[0].C != 200 {

@@ -203,13 +203,13 @@ const finding = (f, when) => h("div.finding", null,
 
 // tile makes one of the figures at the top.
 const tileOf = new Map()
-function tile(name, value, unit, values, color, note) {
+function tile(name, value, unit, values, color, note, about) {
   let t = tileOf.get(name)
   if (!t) {
     const text = h("div.value"), curve = spark([], color), beside = h("span")
     t = { text, curve, beside }
     tileOf.set(name, t)
-    $("tiles").append(h("div.tile", null, h("div.label", null, name, beside), text, curve))
+    $("tiles").append(h("div.tile", { title: about }, h("div.label", null, name, beside), text, curve))
   }
   t.text.replaceChildren(value, unit ? h("small", null, " " + unit) : "")
   t.beside.textContent = note ?? ""
@@ -228,7 +228,7 @@ function tiles() {
   tile("Errors", percent(total.c ? total.e / total.c : 0), "", cut(data.series.errors), "c3")
   tile("Latency p50", duration(total.p[0]), "", cut(data.series.p50), "c0")
   tile("Latency p99", duration(total.p[2]), "", cut(data.series.p99), "c1")
-  tile("In flight", number(last(data.series.inflight)), "", cut(data.series.inflight), "c6")
+  tile("In flight", number(last(data.series.inflight)), "", cut(data.series.inflight), "c6", "", "Requests at a time, on average over a sample, or those under way at its end if they are more")
   tile("CPU", number(last(cores)), `of ${number(last(r.processors))} cores`, cut(cores), "c0")
   // Where only the host is a limit, what is used of it is mostly others'.
   const limited = data.headroom.used != null && data.headroom.by !== "host"
