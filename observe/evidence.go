@@ -84,7 +84,7 @@ type partEvidence struct {
 type dependencyEvidence struct {
 	total
 	is          span.Party
-	phases      [3]float64 // seconds of connecting, of TLS, of looking up
+	phases      [3]float64 // seconds of connecting, of TLS, of waiting for a connection
 	dns         total
 	connections int64
 	resent      int64
@@ -485,9 +485,15 @@ func (e *evidence) lookDependencies(w *doctor.Window) {
 		to := &w.Dependencies[d.place]
 		to.Connections += since(h.uses[0].value(), &d.connections)
 		to.Retries += since(h.resent.Load(), &d.resent)
-		for k, phase := range []int{phaseConnect, phaseTLS} {
-			if t := h.phases[phase].Load(); t != nil {
-				to.Connecting += since(t.own.total(), &d.phases[k])
+		for k, phase := range [...]int{phaseConnect, phaseTLS, phaseWait} {
+			t := h.phases[phase].Load()
+			if t == nil {
+				continue
+			}
+			if took := since(t.own.total(), &d.phases[k]); phase == phaseWait {
+				to.Waiting += took
+			} else {
+				to.Connecting += took
 			}
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,6 +99,21 @@ func askUnseen(url string, r *http.Request) {
 
 //go:noinline
 func logLine(l *slog.Logger) { l.Info("served") }
+
+// loader asks once for all.
+type loader struct {
+	once atomic.Bool
+	done chan struct{}
+}
+
+//go:noinline
+func (l *loader) load(ask func()) {
+	if l.once.CompareAndSwap(false, true) {
+		ask()
+		close(l.done)
+	}
+	<-l.done
+}
 
 // stopped is a writer that takes nothing until its channel is closed.
 type stopped chan struct{}
@@ -185,6 +201,14 @@ func TestSitesSayWhatRequestsWaitFor(t *testing.T) {
 		{doctor.Call, "observe.receive (", func(t *testing.T, tel *Telemetry, free chan struct{}) http.HandlerFunc {
 			return func(_ http.ResponseWriter, r *http.Request) {
 				tel.Call(r.Context(), "mail", "send", func(context.Context) error { receive(free); return nil })
+			}
+		}},
+		{doctor.Asks, "observe.(*loader).load", func(t *testing.T, tel *Telemetry, free chan struct{}) http.HandlerFunc {
+			l := &loader{done: make(chan struct{})}
+			return func(_ http.ResponseWriter, r *http.Request) {
+				l.load(func() {
+					tel.Call(r.Context(), "keys", "get", func(context.Context) error { receive(free); return nil })
+				})
 			}
 		}},
 		{doctor.PoolWait, "observe.TestSitesSayWhatRequestsWaitFor", func(t *testing.T, tel *Telemetry, free chan struct{}) http.HandlerFunc {

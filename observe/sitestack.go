@@ -209,6 +209,7 @@ func stackSites(p *profile.Profile, unlockers map[string]frame, sums *siteSums) 
 	var waiting []stack
 	// By the function that calls Lock: the last line from which it is waited for.
 	locked := map[string]int{}
+	awaited := map[string]bool{} // functions in which requests wait for a channel
 	for _, sample := range p.Sample {
 		frames := framesOf(sample)
 		kind, at, ok := waitOfStack(frames)
@@ -223,11 +224,19 @@ func stackSites(p *profile.Profile, unlockers map[string]frame, sums *siteSums) 
 				locked[name] = frames[at].line
 			}
 		}
+		if kind == doctor.Channel && at >= 0 && has(frames, servingFrames...) {
+			awaited[frames[at].function] = true
+		}
 	}
 	for _, s := range waiting {
 		if s.kind != doctor.Lock && len(locked) > 0 {
 			if i := holds(s.frames, locked, unlockers); i >= 0 {
 				sums.add(doctor.LockIO, s.frames[i], "", s.n, "waits itself in "+waitsIn(s.frames))
+			}
+		}
+		if s.kind == doctor.Call && len(awaited) > 0 {
+			if at, ok := asks(s.frames, awaited); ok {
+				sums.add(doctor.Asks, at, "", s.n, "")
 			}
 		}
 		if !has(s.frames, servingFrames...) {
@@ -249,6 +258,19 @@ func stackSites(p *profile.Profile, unlockers map[string]frame, sums *siteSums) 
 		}
 		sums.add(s.kind, at, "", s.n, detail)
 	}
+}
+
+// asks returns the function in which others wait, and a goroutine that is in a call
+// stands, or in a part of it that runs beside it.
+func asks(frames []frame, awaited map[string]bool) (frame, bool) {
+	for _, f := range frames {
+		for function := range awaited {
+			if f.function == function || strings.HasPrefix(f.function, function+".") {
+				return frame{function: function}, true
+			}
+		}
+	}
+	return frame{}, false
 }
 
 // holds returns the frame in which a goroutine that waits for something else

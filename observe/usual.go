@@ -63,6 +63,7 @@ func (u *usual) enter(w *doctor.Window) {
 		m.sum(&a.Retries, b.Retries)
 		m.sum(&a.Connections, b.Connections)
 		m.sum(&a.Connecting, b.Connecting)
+		m.sum(&a.Waiting, b.Waiting)
 		m.mean(&a.Active, b.Active)
 		m.quantile(&a.P50, b.P50, b.Calls)
 		m.quantile(&a.P99, b.P99, b.Calls)

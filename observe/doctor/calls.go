@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 const (
@@ -27,10 +28,26 @@ func (d *diagnosis) calls() {
 			continue
 		}
 		was := d.usualDependency(dep.Name)
-		if d.callsFailing(dep, was, slower+more) || d.collapsed != dep.Name && d.callsLooped(dep, more) || d.connectionsChurn(dep, was, slower) {
+		if d.callsFailing(dep, was, slower+more) || d.collapsed != dep.Name && d.callsLooped(dep, more) || d.connectionsChurn(dep, was, slower) || d.connectionsShort(dep, was, slower) {
 			continue
 		}
 		d.callsSlow(dep, was, slower+d.stuckIn(dep.Name))
+	}
+	d.callsInTurn()
+}
+
+// callsInTurn blames routes whose calls are as many and as fast as ever, and are made
+// one after another where they were made beside each other.
+func (d *diagnosis) callsInTurn() {
+	for i := range d.routes {
+		r := &d.routes[i]
+		if !d.worthy(r.inTurn) {
+			continue
+		}
+		now, was := r.beside(), r.was.beside()
+		d.explain(r.inTurn, 0, Finding{Cause: SlowRoute, Subject: r.Route.Route, Confidence: 0.8, slower: r.inTurn / r.rate,
+			Summary: fmt.Sprintf("a request of %s makes %s calls at a time (usually %s): they wait for one another", r.Route.Route, num(now), num(was)),
+			Proof:   []Proof{{"http_client_request_duration_seconds", now, was / besideLess, fmt.Sprintf("its calls take %s times as long together as the request waits for them; they are as many and as fast as ever", num(now))}}})
 	}
 }
 
@@ -252,6 +269,28 @@ func (d *diagnosis) connectionsChurn(dep, was *Dependency, slower float64) bool 
 			{"observe_http_client_phase_duration_seconds", connecting, 0.25 * slower, num(connecting) + " goroutines are connecting at any moment, beyond the usual"}}})
 }
 
+// connectionsShort blames a client that opens no more connections than it has, and
+// makes its calls wait for one: the dependency answers as fast as ever.
+func (d *diagnosis) connectionsShort(dep, was *Dependency, slower float64) bool {
+	wait := dep.short()
+	more := wait / d.seconds
+	answers, usual := share1(dep.Seconds-wait, dep.Calls), math.NaN()
+	if was != nil {
+		more -= was.short() / d.past
+		usual = share1(was.Seconds, was.Calls)
+	}
+	if more <= 0 || more < 0.5*slower || answers >= 2*usual {
+		return false
+	}
+	return d.explain(slower, 0, Finding{Cause: PoolExhausted, Subject: dep.Name, Confidence: 0.85, Next: "curl ADMIN/metrics | grep observe_http_client_phase",
+		Summary: fmt.Sprintf("%s calls at a time wait for a connection to %s, for its client opens no more", num(more), dep.Name),
+		Proof: []Proof{{"observe_http_client_phase_duration_seconds", more, 0.5 * slower,
+			fmt.Sprintf("%s calls wait for a connection at any moment, beyond the usual; once they have one, the answer takes %s (usually %s)", num(more), dur(answers), dur(usual))}}})
+}
+
+// short is how long calls waited for a connection that was not opened for them.
+func (dep *Dependency) short() float64 { return max(max0(dep.Waiting)-max0(dep.Connecting), 0) }
+
 // callsSlow blames the dependency, one of its statements, or the one route whose
 // calls alone are slow.
 func (d *diagnosis) callsSlow(dep, was *Dependency, slower float64) bool {
@@ -275,17 +314,29 @@ func (d *diagnosis) callsSlow(dep, was *Dependency, slower float64) bool {
 			}
 		}
 	}
-	mean, usual := share1(dep.Seconds, dep.Calls), math.NaN()
-	if was != nil {
-		usual = share1(was.Seconds, was.Calls)
-	}
-	proof := []Proof{{d.durationMetric(dep), mean, usual, fmt.Sprintf("mean of %.0f calls of %s is %s (usually %s), p99 %s", dep.Calls, dep.Name, dur(mean), dur(usual), dur(max0(dep.P99)))}}
+	f := d.slowFinding(dep, "", nil)
 	if was != nil && hit == 1 && users > 1 && d.stuck == 0 {
 		return d.explain(slower, 0, Finding{Cause: SlowRoute, Subject: worst, Confidence: 0.7,
-			Summary: fmt.Sprintf("calls of %s are slow for %s alone; the other routes that use it are as fast as ever", dep.Name, worst), Proof: proof})
+			Summary: fmt.Sprintf("calls of %s are slow for %s alone; the other routes that use it are as fast as ever", dep.Name, worst), Proof: f.Proof})
 	}
-	return d.explain(slower, 0, Finding{Cause: DependencySlow, Subject: dep.Name, Confidence: 0.9, slower: max0(mean - usual),
-		Summary: fmt.Sprintf("%s takes %s to answer (usually %s)", dep.Name, dur(mean), dur(usual)), Proof: proof})
+	return d.explain(slower, 0, f)
+}
+
+func (d *diagnosis) slowFinding(dep *Dependency, more string, proof []Proof) Finding {
+	mean, usual := share1(dep.Seconds, dep.Calls), math.NaN()
+	if was := d.usualDependency(dep.Name); was != nil {
+		usual = share1(was.Seconds, was.Calls)
+	}
+	f := Finding{Cause: DependencySlow, Subject: dep.Name, Confidence: 0.9, slower: max0(mean - usual),
+		Summary: fmt.Sprintf("%s takes %s to answer (usually %s)", dep.Name, dur(mean), dur(usual))}
+	if dep.Kind == "db" {
+		f.Cause, f.Summary = DatabaseSlow, fmt.Sprintf("operations of %s take %s (usually %s)", dep.Name, dur(mean), dur(usual))
+	}
+	if more != "" {
+		f.Confidence, f.Summary = 0.8, f.Summary+"; "+more
+	}
+	f.Proof = append([]Proof{{d.durationMetric(dep), mean, usual, fmt.Sprintf("mean of %.0f calls of %s is %s (usually %s), p99 %s", dep.Calls, dep.Name, dur(mean), dur(usual), dur(max0(dep.P99)))}}, proof...)
+	return f
 }
 
 // slowerIn is by how much the calls of one dependency are slower.
@@ -376,8 +427,18 @@ func (d *diagnosis) databaseSlow(name string, part float64, proof []Proof, sympt
 }
 
 // alwaysWasteful tells of calls that no program means to make so, however usual they
-// are: queries in a loop, and connections that are used once.
-func (d *diagnosis) alwaysWasteful() {
+// are: queries in a loop, and connections that are used once. Those that cost little
+// are good to know, and left out unless asked for.
+func (d *diagnosis) alwaysWasteful(little bool) {
+	level := func(part, whole float64) (Level, string) {
+		switch {
+		case part >= wasted*d.load:
+			return d.level(part), ", and has always"
+		case little && part >= worthKnowing*whole && len(d.findings) < 3: // a few say it
+			return Info, ""
+		}
+		return "", ""
+	}
 	for i := range d.now.Routes {
 		r := &d.now.Routes[i]
 		if share(max0(r.Repeated), max0(r.Requests)) < 0.5 {
@@ -386,26 +447,33 @@ func (d *diagnosis) alwaysWasteful() {
 		for _, p := range r.Parts {
 			calls := share1(p.Calls, r.Requests)
 			part := min(max0(p.Seconds), max0(r.Waited)) / d.seconds
-			if calls < loopCalls || part < wasted*d.load {
+			level, ever := level(part, max0(r.Seconds)/d.seconds)
+			if calls < loopCalls || level == "" {
 				continue
 			}
 			what := "queries"
 			if r.Query != "" {
 				what += " (" + r.Query + ")"
 			}
-			d.add(Finding{Cause: RepeatedQueries, Subject: r.Route, Level: d.level(part), Share: share(part, d.load), Confidence: 0.8,
-				Summary: fmt.Sprintf("a request of %s makes %s %s of %s, and has always", r.Route, num(calls), what, p.Name),
+			d.add(Finding{Cause: RepeatedQueries, Subject: r.Route, Level: level, Share: share(part, d.load), Confidence: 0.8,
+				Summary: fmt.Sprintf("a request of %s makes %s %s of %s%s", r.Route, num(calls), what, p.Name, ever),
 				Proof:   []Proof{{"observe_db_repeated_queries_total", r.Repeated, 0.5 * r.Requests, fmt.Sprintf("%.0f of %.0f requests ran one query too often", r.Repeated, r.Requests)}}})
 		}
 	}
 	for i := range d.now.Dependencies {
 		dep := &d.now.Dependencies[i]
+		if wait := dep.short() / d.seconds; wait >= wasted*d.load && wait >= wastedMin*d.rate {
+			d.add(Finding{Cause: PoolExhausted, Subject: dep.Name, Level: d.level(wait), Share: share(wait, d.load), Confidence: 0.8, Next: "curl ADMIN/metrics | grep observe_http_client_phase",
+				Summary: fmt.Sprintf("%s calls at a time wait for a connection to %s, and always have", num(wait), dep.Name),
+				Proof:   []Proof{{"observe_http_client_phase_duration_seconds", wait, wasted * d.load, fmt.Sprintf("once they have one, the answer takes %s", dur(share1(dep.Seconds-dep.short(), dep.Calls)))}}})
+		}
 		fresh, connecting := share(max0(dep.Connections), max0(dep.Calls)), max0(dep.Connecting)/d.seconds
-		if fresh < 0.5 || dep.Connections < 4*minRequests || connecting < wasted*d.load {
+		level, ever := level(connecting, max0(dep.Seconds)/d.seconds)
+		if fresh < 0.5 || dep.Connections < 4*minRequests || level == "" {
 			continue
 		}
-		d.add(Finding{Cause: ConnectionChurn, Subject: dep.Name, Level: d.level(connecting), Share: share(connecting, d.load), Confidence: 0.8,
-			Summary: fmt.Sprintf("%s of the calls of %s open a connection, and always have", pct(fresh), dep.Name),
+		d.add(Finding{Cause: ConnectionChurn, Subject: dep.Name, Level: level, Share: share(connecting, d.load), Confidence: 0.8,
+			Summary: fmt.Sprintf("%s of the calls of %s open a connection%s", pct(fresh), dep.Name, strings.Replace(ever, "has always", "always have", 1)),
 			Proof:   []Proof{{"observe_http_client_phase_duration_seconds", connecting, wasted * d.load, num(connecting) + " goroutines are connecting at any moment"}}})
 	}
 }

@@ -69,7 +69,7 @@ func (d *diagnosis) blameAnyway() {
 		return
 	}
 	d.figures = chronic
-	d.alwaysWasteful()
+	d.alwaysWasteful(false)
 	d.figures = relative
 	slow := chronic.slowRequests >= slowMany*chronic.rate*chronic.seconds
 	waste := chronic.waste()
@@ -78,6 +78,11 @@ func (d *diagnosis) blameAnyway() {
 		d.figures = chronic
 		d.blame(slow)
 		d.figures, d.left = relative, left
+	}
+	if len(d.findings) == 0 {
+		d.figures = chronic
+		d.alwaysWasteful(true)
+		d.figures = relative
 	}
 }
 

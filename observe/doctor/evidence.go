@@ -135,6 +135,7 @@ type Dependency struct {
 	Retries     float64 // calls that repeat one that failed
 	Connections float64 // opened; calls that went over a connection of before are the rest
 	Connecting  float64 // seconds of looking up, connecting and TLS
+	Waiting     float64 // seconds from wanting a connection to having one, Connecting among them where it was opened for that
 }
 
 // Pool is a pool of database connections.
@@ -243,6 +244,7 @@ const (
 	Network   SiteKind = "network"   // waits for a connection that no wrapper sees
 	Client    SiteKind = "client"    // waits for the client of the request, to read or to write
 	Call      SiteKind = "call"      // is in a call that a wrapper sees
+	Asks      SiteKind = "asks"      // is in such a call, in a function in which others wait for a channel
 	Timers    SiteKind = "timers"    // CPU of the runtime's timers
 	Scheduler SiteKind = "scheduler" // CPU of the runtime's scheduler
 	Holds     SiteKind = "holds"     // allocated what is live and was not at an earlier look, in bytes per second

@@ -35,6 +35,8 @@ const (
 	wasted    = 0.3
 	wastedMin = 0.005 // seconds of a request
 	slowMany  = 0.2
+	// Of a route's or a dependency's own time: as much is worth knowing.
+	worthKnowing = 0.1
 	// How late a sleeper wakes on a machine with a processor to spare, at most: 1.1 ms
 	// was measured on one of two processors under other load.
 	promptly = 0.002
@@ -83,6 +85,7 @@ type routeFigures struct {
 	before float64 // usual mean; NaN: not known
 	harm   float64 // goroutine-seconds per second beyond the usual, 0 while it is not slower
 	self   float64 // of harm, not waited for parts
+	inTurn float64 // of harm, waited for calls that used to be made beside each other
 	parts  []partFigures
 }
 
@@ -236,6 +239,9 @@ func (f *figures) compare(c *routeFigures, n float64) {
 		sum += max(pf.slower+pf.more, 0)
 		c.parts = append(c.parts, pf)
 	}
+	if c.was != nil && c.was.beside() >= besideLess*max(c.beside(), 1) {
+		c.inTurn = max(waited-sum, 0)
+	}
 	if sum > waited && sum > 0 { // they ran beside each other
 		for i := range c.parts {
 			c.parts[i].slower *= waited / sum
@@ -243,6 +249,22 @@ func (f *figures) compare(c *routeFigures, n float64) {
 		}
 	}
 	c.self = max(c.harm-waited, 0)
+}
+
+// besideLess is how many times as many calls must have been under way at once for
+// their order to be the matter: two calls beside each other, made in turn, are half.
+const besideLess = 1.6
+
+// beside is how many calls of a request are under way at once while one is.
+func (r *Route) beside() float64 {
+	sum := 0.0
+	for _, p := range r.Parts {
+		sum += max0(p.Seconds)
+	}
+	if sum == 0 || !(r.Waited > 0) {
+		return 0
+	}
+	return sum / r.Waited
 }
 
 // farBeyond reports whether a few requests say as much as many: one that takes twice as

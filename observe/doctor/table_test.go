@@ -27,6 +27,13 @@ func TestTable(t *testing.T) {
 			if v, ok := row.figures["washost"]; ok {
 				usual.Runtime.HostBusy = v
 			}
+			for i := range usual.Routes { // its calls were made beside each other
+				if r := &usual.Routes[i]; row.figures["beside@"+r.Route] > 0 {
+					less := r.Waited * (1 - 1/row.figures["beside@"+r.Route])
+					r.Waited -= less
+					r.Seconds -= less
+				}
+			}
 			r := Diagnose(Evidence{Now: row.window(t, rows[0]), Usual: usual, Running: time.Hour})
 			got := string(r.Verdict)
 			if len(r.Findings) > 0 && r.Verdict == Sick {
@@ -332,6 +339,7 @@ func (row tableRow) window(t *testing.T, usual tableRow) Window {
 			d.Retries = f["retries"] * d.Calls
 			d.Connections = f["fresh"] * d.Calls
 			d.Connecting = f["connecting"] * tableSeconds
+			d.Waiting = f["waiting"] * tableSeconds
 		}
 		w.Dependencies = append(w.Dependencies, *d)
 	}

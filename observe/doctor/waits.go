@@ -222,6 +222,17 @@ func (d *diagnosis) themselves() {
 			f := Finding{Cause: cause, Subject: subject, Confidence: confidence,
 				Summary: fmt.Sprintf("%s goroutines of requests at a time %s in %s", num(w), does, top.Function),
 				Proof:   []Proof{{"goroutine samples", w, math.NaN(), fmt.Sprintf("%s of %s that were seen waiting for nothing that is measured; %s", num(w), num(all), at(top))}}}
+			if dep := d.asked(top); dep != nil && k.cause == Backpressure {
+				f = d.slowFinding(dep, fmt.Sprintf("%s goroutines of requests at a time wait in %s for whoever asked it", num(w), top.Function), f.Proof)
+			}
+			if dep := d.repeated(); dep != nil && k.cause == SlowRoute && top.Kind != Network {
+				errors, _ := failing(dep, nil)
+				times, _ := d.repeats(dep, d.usualDependency(dep.Name))
+				proof := f.Proof
+				f = d.stormFinding(dep, errors, times)
+				f.Summary += fmt.Sprintf("; %s goroutines of requests at a time sleep in between in %s", num(w), top.Function)
+				f.Proof = append(f.Proof, proof...)
+			}
 			// Those who were seen there cannot have taken more than there were of them; twice,
 			// for the samples are of a moment.
 			part := min(rest*w/all, 2*w)
@@ -265,6 +276,52 @@ func (d *diagnosis) waits(kinds ...SiteKind) (weight float64, top Site) {
 		}
 	}
 	return weight, top
+}
+
+// asked is the dependency that those wait for who wait for a channel in a function in
+// which somebody is in a call: it is slower, else they are too many for it; nil
+// where there is none.
+func (d *diagnosis) asked(at Site) (who *Dependency) {
+	calling := false
+	for _, s := range d.now.Sites {
+		calling = calling || s.Kind == Asks && functionOf(s.Function) == functionOf(at.Function)
+	}
+	most := 0.0
+	for i := range d.now.Dependencies {
+		dep := &d.now.Dependencies[i]
+		was := d.usualDependency(dep.Name)
+		if !calling || was == nil || !(dep.Calls > 0) {
+			continue
+		}
+		mean, usual := share1(dep.Seconds, dep.Calls), share1(was.Seconds, was.Calls)
+		if more := dep.Calls / d.seconds * (mean - usual); mean >= 2*usual && mean-usual >= slowerMin && more > most {
+			who, most = dep, more
+		}
+	}
+	return who
+}
+
+// repeated is the dependency whose failing calls are repeated by the routes that are
+// slower themselves, by most of them: what they sleep in between is for its failing.
+func (d *diagnosis) repeated() *Dependency {
+	for i := range d.now.Dependencies {
+		dep := &d.now.Dependencies[i]
+		if _, storm := d.repeats(dep, d.usualDependency(dep.Name)); !storm {
+			continue
+		}
+		callers := 0.0
+		for k := range d.routes {
+			for _, p := range d.routes[k].parts {
+				if p.name == dep.Name && p.calls > 0 {
+					callers += d.routes[k].self
+				}
+			}
+		}
+		if callers >= mostly*d.self {
+			return dep
+		}
+	}
+	return nil
 }
 
 // mostly is what "as a rule" means of waits that were seen to end.

@@ -31,7 +31,7 @@ var doctorSentences = []sentence{
 	{"lock-contention", "requests queue for a lock in $1, whose holders compute", "requests queue for a lock whose holders compute"},
 	{"lock-held-io", "a lock is held in $1 while its holder waits for something else, and requests queue for it", "a lock is held while its holder waits for something else, and requests queue for it"},
 	{"logging-lock", "requests queue for the logger's lock in $1", "requests queue for the logger's lock"},
-	{"pool-exhausted", "all connections of pool $1 are in use, and requests wait for one", ""},
+	{"pool-exhausted", "all connections of $1 are in use, and requests wait for one", ""},
 	{"database-slow", "operations of database $1 take longer than usual", ""},
 	{"slow-query", "the statement «$1» takes longer than usual, and the others do not", ""},
 	{"n-plus-one", "a request of $1 makes the same query or call again and again", ""},
