@@ -186,6 +186,10 @@ func (d *diagnosis) growth() {
 	d.descriptors(found)
 }
 
+// smallHeap is less than what the collector lets any program have (heapMinimum in
+// runtime/mgcpacer.go): a heap that is so much larger is none.
+const smallHeap = 4 << 20
+
 func (d *diagnosis) memory(found map[Cause]bool) {
 	rt := &d.rt
 	own := rt.MemoryBy != "host" && rt.MemoryBy != "" // others fill the host's
@@ -217,7 +221,7 @@ func (d *diagnosis) memory(found map[Cause]bool) {
 			Summary: fmt.Sprintf("the live heap grew by %.1f MiB to %.0f MiB and fills the memory in %s", grown/(1<<20), rt.HeapLive/(1<<20), about(rt.MemoryAfter)), Proof: proof})
 		return
 	}
-	if !found[HeapLeak] && grows && !ends && !low && !d.young && d.past > 0 && rt.HeapLive >= 1.5*max0(d.was.HeapLive) && !d.slow() {
+	if !found[HeapLeak] && grows && !ends && !low && !d.young && d.past > 0 && rt.HeapLive >= max(1.5*max0(d.was.HeapLive), max0(d.was.HeapLive)+smallHeap) && !d.slow() {
 		// Nothing fails soon, and it may be a cache that fills.
 		d.add(Finding{Cause: HeapLeak, Subject: d.holder(), Level: Info, Confidence: 0.5,
 			Summary: fmt.Sprintf("the live heap grew by %.1f MiB to %.0f MiB (usually %.0f)", grown/(1<<20), rt.HeapLive/(1<<20), max0(d.was.HeapLive)/(1<<20)),
