@@ -341,6 +341,16 @@ func (e *evidence) look(w *doctor.Window) {
 	e.samples, e.inFlight, e.threads, e.alive = 0, 0, 0, 0
 }
 
+// streams is how many requests have clients that stay: those that said so, or whose
+// connections handlers took over and may have left to others.
+func (t *Telemetry) streams() float64 {
+	taken := 0
+	for _, c := range t.listeners.all() {
+		taken += c.taken.count()
+	}
+	return max(float64(t.server.streaming.Load()), float64(taken))
+}
+
 // orNot is v where it is known.
 func orNot(v float64) float64 {
 	if !runtimemetrics.Known(v) {
@@ -388,7 +398,7 @@ func (e *evidence) runtime(d *runtimemetrics.Delta) doctor.Runtime {
 		MemoryFree: orNot(d.Headroom.Ratio), MemoryBy: d.Headroom.By, MemoryAfter: latest.Headroom.After,
 		HeapLive: orNot(d.Now.Memory.HeapLive), HeapBefore: e.heapBefore, HeapRoom: orNot(d.Headroom.Limit - d.Headroom.Used),
 		Goroutines: orNot(d.Now.Goroutines.Total), GoroutinesBefore: orNot(e.before.Goroutines.Total), Created: orNot(d.GoroutinesPerSecond),
-		Streams: float64(e.t.server.streaming.Load()), StreamsBefore: e.streams,
+		Streams: e.t.streams(), StreamsBefore: e.streams,
 		NotInGo: e.threads / e.samples, Threads: orNot(d.Now.Process.Threads),
 		Descriptors: orNot(d.Now.Process.Descriptors), DescriptorsBefore: orNot(e.before.Process.Descriptors), DescriptorMax: orNot(d.Now.Process.DescriptorLimit),
 	}

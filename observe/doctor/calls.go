@@ -455,7 +455,7 @@ func (d *diagnosis) alwaysWasteful(little bool) {
 			if r.Query != "" {
 				what += " (" + r.Query + ")"
 			}
-			d.add(Finding{Cause: RepeatedQueries, Subject: r.Route, Level: level, Share: share(part, d.load), Confidence: 0.8,
+			d.add(Finding{Cause: RepeatedQueries, Subject: r.Route, Level: level, Share: share(part, d.load), Confidence: 0.8, chronic: true,
 				Summary: fmt.Sprintf("a request of %s makes %s %s of %s%s", r.Route, num(calls), what, p.Name, ever),
 				Proof:   []Proof{{"observe_db_repeated_queries_total", r.Repeated, 0.5 * r.Requests, fmt.Sprintf("%.0f of %.0f requests ran one query too often", r.Repeated, r.Requests)}}})
 		}
@@ -463,7 +463,7 @@ func (d *diagnosis) alwaysWasteful(little bool) {
 	for i := range d.now.Dependencies {
 		dep := &d.now.Dependencies[i]
 		if wait := dep.short() / d.seconds; wait >= wasted*d.load && wait >= wastedMin*d.rate {
-			d.add(Finding{Cause: PoolExhausted, Subject: dep.Name, Level: d.level(wait), Share: share(wait, d.load), Confidence: 0.8, Next: "curl ADMIN/metrics | grep observe_http_client_phase",
+			d.add(Finding{Cause: PoolExhausted, Subject: dep.Name, Level: d.level(wait), Share: share(wait, d.load), Confidence: 0.8, chronic: true, Next: "curl ADMIN/metrics | grep observe_http_client_phase",
 				Summary: fmt.Sprintf("%s calls at a time wait for a connection to %s, and always have", num(wait), dep.Name),
 				Proof:   []Proof{{"observe_http_client_phase_duration_seconds", wait, wasted * d.load, fmt.Sprintf("once they have one, the answer takes %s", dur(share1(dep.Seconds-dep.short(), dep.Calls)))}}})
 		}
@@ -472,7 +472,7 @@ func (d *diagnosis) alwaysWasteful(little bool) {
 		if fresh < 0.5 || dep.Connections < 4*minRequests || level == "" {
 			continue
 		}
-		d.add(Finding{Cause: ConnectionChurn, Subject: dep.Name, Level: level, Share: share(connecting, d.load), Confidence: 0.8,
+		d.add(Finding{Cause: ConnectionChurn, Subject: dep.Name, Level: level, Share: share(connecting, d.load), Confidence: 0.8, chronic: true,
 			Summary: fmt.Sprintf("%s of the calls of %s open a connection%s", pct(fresh), dep.Name, strings.Replace(ever, "has always", "always have", 1)),
 			Proof:   []Proof{{"observe_http_client_phase_duration_seconds", connecting, wasted * d.load, num(connecting) + " goroutines are connecting at any moment"}}})
 	}

@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// settled is how many intervals tell what is usual: what wastes time from the start on is.
+const settled = 5
+
 // Diagnose says what is wrong. It is a pure function and safe for concurrent use;
 // it does not keep the evidence.
 func Diagnose(e Evidence) Report {
@@ -29,6 +32,9 @@ func Diagnose(e Evidence) Report {
 		d.blameAnyway()
 	}
 	timely := len(d.findings)
+	for _, f := range d.findings { // even if it is no harm by what is usual, that must not become what it is
+		r.Harmed = r.Harmed || f.Share > 0 && f.Level != Info && !f.chronic && d.past >= settled*d.seconds
+	}
 	d.failures()
 	for _, f := range d.findings[timely:] {
 		r.Harmed = r.Harmed || f.Share > 0 && !f.chronic

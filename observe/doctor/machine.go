@@ -75,10 +75,8 @@ func (d *diagnosis) machine() {
 			Proof:   []Proof{{"go_processor_limit", rt.Processors, rt.Processors + idle, fmt.Sprintf("%s of %s processors may run Go code", num(rt.Processors), num(rt.Processors+idle))}, d.readyProof()}})
 		return
 	}
-	if d.starved() && was.Processors-rt.Processors >= 0.9 && used >= 0.8 { // whatever else the host does
-		d.explain(d.ready, d.owned(d.ready), Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", rt.Processors), Confidence: 0.85,
-			Summary: fmt.Sprintf("GOMAXPROCS went from %.0f to %.0f, and all of it is busy", was.Processors, rt.Processors),
-			Proof:   []Proof{{"go_processor_limit", rt.Processors, was.Processors, fmt.Sprintf("%.0f processors may run Go code (usually %.0f); %s are in use", rt.Processors, was.Processors, num(max0(rt.CPU)))}, d.readyProof()}})
+	if d.starved() && d.fewer() && used >= 0.8 { // whatever else the host does
+		d.explain(d.ready, d.owned(d.ready), d.fewerFinding())
 		return
 	}
 	others := max0(rt.HostBusy-rt.HostOwn) + max0(rt.Steal)
@@ -105,6 +103,17 @@ func (d *diagnosis) machine() {
 				d.readyProof(),
 			}})
 	}
+}
+
+// fewer reports whether less processors may run Go code than did: what is usual is a
+// mean, in which there may be some of the present already.
+func (d *diagnosis) fewer() bool { return d.was.Processors-d.rt.Processors >= 0.5 }
+
+func (d *diagnosis) fewerFinding() Finding {
+	now, was := d.rt.Processors, math.Ceil(d.was.Processors)
+	return Finding{Cause: GOMAXPROCSWrong, Subject: fmt.Sprintf("GOMAXPROCS=%.0f", now), Confidence: 0.85,
+		Summary: fmt.Sprintf("GOMAXPROCS went from %.0f to %.0f, and all of it is busy", was, now),
+		Proof:   []Proof{{"go_processor_limit", now, was, fmt.Sprintf("%.0f processors may run Go code (usually %.0f); %s are in use", now, was, num(max0(d.rt.CPU)))}, d.readyProof()}}
 }
 
 func nonzero(v float64) float64 {
@@ -222,6 +231,10 @@ func (d *diagnosis) processors() {
 		d.explain(part, d.owned(part), Finding{Cause: TrafficSurge, Confidence: 0.85,
 			Summary: fmt.Sprintf("%s requests per second arrive, %s times the usual, and the processors are full", num(d.rate), num(d.surge())),
 			Proof:   append(proof, Proof{"http_server_request_duration_seconds", d.rate, d.usualRate, fmt.Sprintf("%s requests per second (usually %s)", num(d.rate), num(d.usualRate))})})
+	case d.fewer() && rt.CPU >= busyProcessors*d.capacity():
+		d.explain(part, d.owned(part), d.fewerFinding())
+	case d.loops(who) != nil && cores >= burnerShare*rise:
+		d.explain(part, d.owned(part), d.loopsFinding(d.loops(who), cores))
 	case cores >= burnerShare*rise && cores >= 0.3*max0(rt.CPU) && cores > 0:
 		d.explain(part, d.owned(part), Finding{Cause: CPUBurner, Subject: who, Confidence: 0.85,
 			Summary: fmt.Sprintf("%s computes on %s of the %s cores in use", who, num(cores), num(max0(rt.CPU))),
@@ -236,6 +249,35 @@ func (d *diagnosis) processors() {
 		d.explain(part, d.owned(part), Finding{Cause: CPUSaturated, Confidence: 0.7,
 			Summary: fmt.Sprintf("%s: %s of %s cores in use, and no route or job has most of it", state, num(max0(rt.CPU)), num(d.capacity())), Proof: proof})
 	}
+}
+
+// loops is the part of a route's calls that are many where they were few: a route that
+// computes more because of them is no burner of its own. Nil where it has none.
+func (d *diagnosis) loops(route string) *partFigures {
+	for i := range d.routes {
+		r := &d.routes[i]
+		if r.Route.Route != route || r.was == nil || share(max0(r.Repeated), r.Requests) < 0.5 {
+			continue
+		}
+		for k := range r.parts {
+			if p := &r.parts[k]; p.calls >= loopCalls && p.calls >= 2*p.before {
+				p.route = r
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+func (d *diagnosis) loopsFinding(p *partFigures, cores float64) Finding {
+	what := "queries"
+	if p.route.Query != "" {
+		what += " (" + p.route.Query + ")"
+	}
+	return Finding{Cause: RepeatedQueries, Subject: p.route.Route.Route, Confidence: 0.9,
+		Summary: fmt.Sprintf("a request of %s makes %s %s of %s (usually %s)", p.route.Route.Route, num(p.calls), what, p.name, num(p.before)),
+		Proof: []Proof{{"observe_db_repeated_queries_total", p.route.Repeated, 0.5 * p.route.Requests, num(p.calls) + " calls for each request"},
+			{"observe_cpu_seconds_total", cores, math.NaN(), fmt.Sprintf("and computes on %s cores for them, beyond the usual", num(cores))}}}
 }
 
 // writes reports whether most of the CPU is used by the function that most wait for
@@ -336,7 +378,7 @@ func (d *diagnosis) burner() (who string, cores float64) {
 		}
 		for i := range d.now.Routes {
 			r := &d.now.Routes[i]
-			if now := routes[labelOf(r.Route)]; now > 0 {
+			if now := min(routes[labelOf(r.Route)], d.mayCompute(r, i)); now > 0 {
 				try(r.Route, now, d.usualCPU(r.Route, i))
 			}
 		}
@@ -354,7 +396,7 @@ func (d *diagnosis) burner() (who string, cores float64) {
 	}
 	for i := range d.now.Routes {
 		r := &d.now.Routes[i]
-		try(r.Route, max0(r.CPU), d.usualCPU(r.Route, i))
+		try(r.Route, min(max0(r.CPU), d.mayCompute(r, i)), d.usualCPU(r.Route, i))
 	}
 	for _, j := range d.now.Jobs {
 		usual := 0.0
@@ -366,6 +408,27 @@ func (d *diagnosis) burner() (who string, cores float64) {
 		try(j.Job, max0(j.CPU), usual)
 	}
 	return who, cores
+}
+
+// mayCompute is what a route can compute, in cores, as its requests take their own
+// time for that: a profile of before, or a short one, may say more. As much again
+// is for what they compute beside themselves.
+func (d *diagnosis) mayCompute(r *Route, place int) float64 {
+	was := d.usualRoute(r.Route, place)
+	if was == nil || r.Requests < minRequests {
+		return math.Inf(1)
+	}
+	more := max(r.Requests/d.seconds-was.Requests/d.past, 0) * share1(r.Seconds, r.Requests)
+	for i := range d.routes {
+		if d.routes[i].Route == r {
+			more += 2 * d.routes[i].self
+		}
+	}
+	usual := was.CPU
+	if math.IsNaN(usual) { // then it is all it can be
+		usual = max(max0(was.Seconds)-max0(was.Waited), 0) / d.past
+	}
+	return usual + more
 }
 
 func (d *diagnosis) usualCPU(route string, place int) float64 {
