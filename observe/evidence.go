@@ -341,9 +341,9 @@ func (e *evidence) look(w *doctor.Window) {
 	e.samples, e.inFlight, e.threads, e.alive = 0, 0, 0, 0
 }
 
-// streams is how many requests have clients that stay: those that said so, or whose
+// listening is how many requests have clients that stay: those that said so, or whose
 // connections handlers took over and may have left to others.
-func (t *Telemetry) streams() float64 {
+func (t *Telemetry) listening() float64 {
 	taken := 0
 	for _, c := range t.listeners.all() {
 		taken += c.taken.count()
@@ -398,7 +398,7 @@ func (e *evidence) runtime(d *runtimemetrics.Delta) doctor.Runtime {
 		MemoryFree: orNot(d.Headroom.Ratio), MemoryBy: d.Headroom.By, MemoryAfter: latest.Headroom.After,
 		HeapLive: orNot(d.Now.Memory.HeapLive), HeapBefore: e.heapBefore, HeapRoom: orNot(d.Headroom.Limit - d.Headroom.Used),
 		Goroutines: orNot(d.Now.Goroutines.Total), GoroutinesBefore: orNot(e.before.Goroutines.Total), Created: orNot(d.GoroutinesPerSecond),
-		Streams: e.t.streams(), StreamsBefore: e.streams,
+		Streams: e.t.listening(), StreamsBefore: e.streams,
 		NotInGo: e.threads / e.samples, Threads: orNot(d.Now.Process.Threads),
 		Descriptors: orNot(d.Now.Process.Descriptors), DescriptorsBefore: orNot(e.before.Process.Descriptors), DescriptorMax: orNot(d.Now.Process.DescriptorLimit),
 	}
