@@ -29,7 +29,8 @@
 // that may not look says so in the [Look].
 //
 // No suspicion is a proof without the runtime's: a pool that grows by one each
-// window for longer than 24 windows looks like a leak until it stops.
+// window for longer than 24 windows, or 16 under a load that is known and steady,
+// looks like a leak until it stops.
 //
 // # Concurrency
 //

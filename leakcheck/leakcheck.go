@@ -22,9 +22,13 @@ type Config struct {
 
 	// Patience is how long what is left may stay as it is, with all of it
 	// blocked, before it is called a leak. As long as something still moves
-	// or ends, the check waits on, for at most five times as long in all.
-	// A check that finds nothing does not wait. Default: 2s, which a machine
-	// under load needs to get every closed connection's goroutine to its end.
+	// or ends, the check waits on, for at most five times as long in all. What
+	// moves is what a look finds running or able to run, in another state than the
+	// look before, or with more or fewer calls on its stack. A goroutine that
+	// sleeps, wakes and sleeps again is found asleep each time and does not move:
+	// if it ends by itself, but later than this, make this longer. A check that
+	// finds nothing does not wait. Default: 2s, which a machine under load needs
+	// to get every closed connection's goroutine to its end.
 	Patience time.Duration
 
 	// NoProof keeps the check from asking the runtime for proof, which Go
@@ -34,9 +38,9 @@ type Config struct {
 	// bad g->status in ready". Default: false.
 	NoProof bool
 
-	// NoDescriptors keeps the check from looking for files, pipes and
-	// listeners that were left open, and Watch from watching descriptors.
-	// Default: false.
+	// NoDescriptors keeps Verify from looking for files, pipes and listeners
+	// that were left open, and Watch from watching descriptors. VerifyMain never
+	// looks for them. Default: false.
 	NoDescriptors bool
 
 	// Timers has Verify and VerifyMain look for what time.AfterFunc and the
@@ -51,13 +55,18 @@ type Config struct {
 	Timers bool
 
 	// Interval is the length of one window of [Watch] while its readings are
-	// cheap. Default: 1m.
+	// cheap. Any is allowed, but everything is judged by windows: requests and
+	// jobs should last for less than two, sessions for less than 24, or they look
+	// like leaks for as long. With windows of less than some 10s, MaxPause lets
+	// fewer of them tell goroutines one from another. Default: 1m.
 	Interval time.Duration
 
 	// MaxPause is the longest that Watch may stop the program at once, and in
 	// ten minutes altogether, to tell goroutines one from another. Beyond, it
-	// counts them, which stops the program for some 0.1 ms. Default: 10ms,
-	// which is enough for 100 goroutines each minute or 1,000 every ten.
+	// counts them, which stops the program for some 0.1 ms. The ten minutes are of
+	// the clock, whatever Interval is: with short windows it is soon spent, and
+	// most of them only count. Default: 10ms, which is enough for 100 goroutines
+	// each minute or 1,000 every ten.
 	MaxPause time.Duration
 
 	// NoHeap keeps Watch from looking at the heap. Default: false, it looks

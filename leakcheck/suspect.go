@@ -33,7 +33,9 @@ func (f frame) public() Frame {
 // A Suspect is a group of things that only grows while the program runs.
 type Suspect struct {
 	// Kind is "goroutine", "heap", or that of the [Source] that found it:
-	// "file", "socket".
+	// "file", "socket". Package observe adds "rows", "tx" and "body", which go by
+	// the clock instead of by windows: five of one place that were left alone for
+	// a minute, or one for five minutes.
 	Kind string
 	// Site is where the goroutines are blocked, the memory was allocated, the
 	// thing was opened: in code outside the standard library if there is any
@@ -54,12 +56,27 @@ type Suspect struct {
 	Count int
 	Bytes int64
 	// PerHour is how many more there are each hour; of heap sites, how many
-	// bytes more.
+	// bytes more. As Count and Basis, it is of the window that tells it: about 0
+	// when the group does not grow any more.
 	PerHour float64
 	// Since is when the first was seen, at the earliest when Watch began.
 	Since time.Time
-	// Confidence is from 0 to 1. From 0.9 on, the old members are known not to
-	// end; below 0.8, the growth alone speaks.
+	// Confidence is from 0 to 1, and of the window in which the group last
+	// looked like a leak:
+	//
+	//   - 1: the runtime proved it ([Config.Proof]).
+	//   - 0.97: the members were told one from another in nearly each window, the
+	//     old ones stayed, in a state in which nobody waits for long on purpose.
+	//   - 0.9: the same in any other state; or told from another in some windows
+	//     in such a state; or counted, while hardly any goroutine of the program
+	//     ended.
+	//   - 0.85: told one from another in some windows; or a heap site of which
+	//     three quarters of what was allocated stayed.
+	//   - 0.75, 0.7, 0.6: the growth alone speaks: of members that were counted, in
+	//     such a state, or in another; of a heap site whose memory comes and goes.
+	//
+	// They are ranks, not measured frequencies: below 0.8 look before you wake
+	// anybody.
 	Confidence float64
 	// Basis says what it was compared with: over how many windows, whether
 	// its members were seen one by one, and how the load went meanwhile.

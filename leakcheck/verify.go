@@ -299,8 +299,9 @@ func ranAlone(t TestingT) (alone bool) {
 // VerifyMain runs the tests of m and ends the process: with the tests' exit
 // code, or with 1 if they passed and goroutines are left that did not exist
 // before. It prints each group of them to standard error, with the test that
-// started it where a Verify in the test, or the creator's name, tells. Call it
-// as the last statement of TestMain; deferred functions of TestMain do not run.
+// started it where a Verify in the test, or the creator's name, tells. Files,
+// pipes and listeners that are left open it does not look for. Call it as the
+// last statement of TestMain; deferred functions of TestMain do not run.
 func (c Config) VerifyMain(m TestingM) {
 	os.Exit(c.verifyMain(m, os.Stderr))
 }

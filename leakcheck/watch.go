@@ -24,9 +24,19 @@ import (
 // 10 windows where goroutines are blocked in a way that nobody is for long on
 // purpose (a send, a mutex, a WaitGroup), 24 where they wait for input, time
 // or work, as pools, ramps and long polls do, 16 of these under a load that is
-// known and steady, and 21 collections for heap. What is one piece of memory and
+// known and steady (but not before the 24th window where they sleep or select
+// and none was ever seen to end soon: they may be sessions), and 21 collections
+// for heap. What is one piece of memory and
 // doubles whenever it is full, such as a bytes.Buffer that is only written to,
 // cannot be told from a buffer that grows to its size, and is not found.
+//
+// A suspect is withdrawn when a third of it has gone; when a quarter of those
+// that were old have ended, which shows in the windows that tell one from
+// another; when it has not grown, under a load that is known and no less than it
+// was, for 8 windows of which old ones ended in some, or else for as long as a
+// leak of its pace takes for 24 steps, at least 24 windows and at most 48; and when
+// it has not grown for 48 windows, whatever the load. Sessions that begin with the
+// process and last for longer than 24 windows are suspects until then.
 //
 // Descriptors are judged in the same way: files by directory, connections by
 // peer, pipes and the like by kind. Connections that the peer has closed or
@@ -64,14 +74,9 @@ func Watch(ctx context.Context, c Config, report func(Suspect)) error {
 	}
 }
 
-const (
-	// probeEvery is how many windows lie between two costly readings, unless
-	// each window can afford one.
-	probeEvery = 3
-	// forgetAfter is after how many windows without growth a suspect is none
-	// any more.
-	forgetAfter = 2 * idleWindows
-)
+// probeEvery is how many windows lie between two costly readings, unless
+// each window can afford one.
+const probeEvery = 3
 
 type watcher struct {
 	config  Config
@@ -100,14 +105,6 @@ type process struct {
 	requests            uint64
 	created, goroutines float64
 	cycles              uint64
-}
-
-// A present suspect is one that has been reported and is not cleared.
-type present struct {
-	Suspect
-	reported float64 // its size when it was reported
-	top      float64 // its greatest size
-	grew     int     // the window in which it last grew
 }
 
 func newWatcher(c Config, report func(Suspect), now time.Time) *watcher {
@@ -305,6 +302,7 @@ func (w *watcher) heapReading(r reading, unknown func(string, ...any)) {
 // judge lets d judge, keeps the present suspects of the kind, and reports
 // those that are new or have doubled.
 func (w *watcher) judge(kind string, d *detector, r reading) {
+	found := map[string]bool{}
 	for _, f := range d.observe(r) {
 		if f.site.about == nil {
 			continue
@@ -316,6 +314,7 @@ func (w *watcher) judge(kind string, d *detector, r reading) {
 			p = &present{grew: w.windows, top: size}
 			w.suspects[key] = p
 		}
+		found[key] = true
 		s := f.site.about(f.site.oldest)
 		s.Since, s.Confidence, s.Basis = f.site.first, f.confidence, f.basis
 		s.Next = next(s)
@@ -325,6 +324,7 @@ func (w *watcher) judge(kind string, d *detector, r reading) {
 		}
 		p.Suspect = s
 		p.measure(f.site)
+		p.remember(d, f)
 		if (p.reported == 0 || size >= 2*p.reported) && w.report != nil {
 			p.reported = size
 			w.report(p.Suspect)
@@ -344,22 +344,14 @@ func (w *watcher) judge(kind string, d *detector, r reading) {
 		if size > p.top {
 			p.top, p.grew = size, w.windows
 		}
+		if !found[key] {
+			p.update(d, s, hourly(r.at.Sub(p.Since), d.window-s.since))
+		}
 		// Cleared: a third has gone after all, or it has long stopped.
-		if size < p.top*2/3 || w.windows-p.grew > forgetAfter {
+		if size < p.top*2/3 || w.windows-p.grew > forgetAfter || !found[key] && p.refuted(d, s) {
 			delete(w.suspects, key)
 		}
 	}
-}
-
-// measure takes the present size of the site.
-func (p *present) measure(s *site) float64 {
-	size := s.size[len(s.size)-1]
-	if p.Kind == "heap" {
-		p.Count, p.Bytes = int(s.count), int64(size)
-	} else {
-		p.Count = int(size)
-	}
-	return size
 }
 
 // hourly returns how many windows an hour has, by the mean of those so far.

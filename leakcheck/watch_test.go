@@ -50,29 +50,35 @@ func (p *program) poisson(mean float64) int {
 func (p *program) run(windows, eachEvery int, step func(p *program)) (window int, fn string) {
 	var d detector
 	for p.now = range windows {
-		step(p)
-		kept := p.alive[:0:0]
-		for _, g := range p.alive {
-			if p.died[g.id] > p.now {
-				kept = append(kept, g)
-			}
-		}
-		p.alive = kept
-		r := readingOf(goroutineGroups(p.alive))
-		r.ended = 100 // there is always something that ends
-		if eachEvery == 0 || p.now%eachEvery != 0 {
-			r.each = false
-			for key, t := range r.groups {
-				if t.ids = nil; t.wide {
-					delete(r.groups, key)
-				}
-			}
-		}
-		if found := d.observe(r); len(found) > 0 {
+		if found := d.observe(p.reading(eachEvery, step)); len(found) > 0 {
 			return p.now, found[0].site.about(0).Site.Function
 		}
 	}
 	return -1, ""
+}
+
+// reading runs step and returns what there is then, with every eachEvery-th
+// reading telling the members apart.
+func (p *program) reading(eachEvery int, step func(p *program)) reading {
+	step(p)
+	kept := p.alive[:0:0]
+	for _, g := range p.alive {
+		if p.died[g.id] > p.now {
+			kept = append(kept, g)
+		}
+	}
+	p.alive = kept
+	r := readingOf(goroutineGroups(p.alive))
+	r.ended = 100 // there is always something that ends
+	if eachEvery == 0 || p.now%eachEvery != 0 {
+		r.each = false
+		for key, t := range r.groups {
+			if t.ids = nil; t.wide {
+				delete(r.groups, key)
+			}
+		}
+	}
+	return r
 }
 
 // readingOf returns a reading that knows nothing but the groups.
