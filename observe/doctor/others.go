@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -22,6 +23,9 @@ func (d *diagnosis) failures() {
 		}
 		failed += max0(dep.Errors) / d.seconds
 		if blamed[dep.Name] {
+			continue
+		}
+		if d.failsForOne(dep) {
 			continue
 		}
 		f := d.failingFinding(dep, was, errors)
@@ -61,7 +65,7 @@ func (d *diagnosis) failures() {
 			d.add(Finding{Cause: PanicLoop, Subject: r.Route, Level: level, Share: d.requestShare(r.Panics), Confidence: 0.95, chronic: panics < 3*usualPanics,
 				Summary: fmt.Sprintf("%s of the requests of %s panic", pct(panics), r.Route),
 				Proof:   []Proof{{"observe_panics_total", r.Panics, failures, fmt.Sprintf("%.0f panics in %.0f requests", r.Panics, n)}}})
-		case r.Errors >= failures && (errors >= failingShare && errors >= 3*usualErrors || errors >= failingMostly) && r.Errors/d.seconds > failed && !d.explainedErrors():
+		case r.Errors >= failures && (errors >= failingShare && errors >= 3*usualErrors || errors >= failingMostly) && r.Errors/d.seconds > failed && !d.explainedErrors() && !d.told(RouteFailing, r.Route):
 			if errors < 3*usualErrors {
 				level = Ticket
 			}
@@ -70,6 +74,51 @@ func (d *diagnosis) failures() {
 				Proof:   []Proof{{"http_server_request_duration_seconds", errors, max(failingShare, 3*usualErrors), fmt.Sprintf("%.0f of %.0f requests have status 500 or above", r.Errors, n)}}})
 		}
 	}
+}
+
+// failsForOne blames the one route whose calls of a dependency fail, as by a deadline of
+// its own, while those of the other routes that use it are answered.
+func (d *diagnosis) failsForOne(dep *Dependency) bool {
+	var worst *Route
+	var part Part
+	others, failed := 0.0, 0.0
+	for i := range d.now.Routes {
+		r := &d.now.Routes[i]
+		for _, p := range r.Parts {
+			if p.Name != dep.Name {
+				continue
+			}
+			others += max0(p.Calls)
+			failed += max0(p.Errors)
+			if p.Errors > max0(part.Errors) {
+				worst, part = r, p
+			}
+		}
+	}
+	others -= max0(part.Calls)
+	failed -= max0(part.Errors)
+	if worst == nil || others < 2*minRequests || failed >= 0.1*failingShare*others || part.Errors < failures || share(part.Errors, part.Calls) < failingShare {
+		return false
+	}
+	was, errors := 0.0, share(max0(worst.Errors), max0(worst.Requests))
+	for i := range d.usual.Routes {
+		if w := &d.usual.Routes[i]; w.Route == worst.Route && d.past > 0 {
+			was = share(max0(w.Errors), w.Requests)
+		}
+	}
+	level := Ticket
+	if errors >= failingShare && errors >= 3*was && !d.young {
+		level = Page
+	}
+	d.add(Finding{Cause: RouteFailing, Subject: worst.Route, Level: level, Share: d.requestShare(worst.Errors), Confidence: 0.8, chronic: errors < 3*was,
+		Summary: fmt.Sprintf("%s of the calls of %s by %s fail; the other routes that use it get their answers", pct(share(part.Errors, part.Calls)), dep.Name, worst.Route),
+		Proof:   []Proof{{d.durationMetric(dep), part.Errors, failures, fmt.Sprintf("%.0f of its %.0f calls failed, and %.0f of the %.0f of others", part.Errors, part.Calls, failed, others)}}})
+	return true
+}
+
+// told reports whether there is a finding already.
+func (d *diagnosis) told(cause Cause, subject string) bool {
+	return slices.ContainsFunc(d.findings, func(f Finding) bool { return f.Cause == cause && f.Subject == subject })
 }
 
 // explainedErrors reports whether something is so slow that time-outs are its symptom.
