@@ -37,7 +37,6 @@ var corpusThird = []corpusProgram{
 	{name: "3: client pool that grows to its cap under use", start: usedPool},
 	{name: "3: group with retries and backoff", start: retryingGroup},
 	{name: "3: scheduled jobs, each a sleeping goroutine", start: sleepingJobs},
-	{name: "3: sessions of 16 to 22 windows, after a deploy", start: longSessions},
 	{name: "3: LRU with a time to live and singleflight", heap: true, start: ttlLRU},
 	{name: "3: metrics by label, more and more seldom new", heap: true, start: labelSets},
 }
@@ -491,17 +490,6 @@ func sleepingJobs(e *env) func() {
 			e.end(end)
 			e.after(1+e.rnd.IntN(14), end)
 		}
-	})
-}
-
-func longSessions(e *env) func() {
-	return e.steady(func() {
-		e.after(16+e.rnd.IntN(7), e.wait(func(done chan struct{}) {
-			select {
-			case <-done:
-			case <-time.After(time.Hour):
-			}
-		}))
 	})
 }
 

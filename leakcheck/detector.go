@@ -126,7 +126,6 @@ type site struct {
 	many, remote bool      // as in tally
 	stuck        bool      // most members were in a stuck state at the last reading
 	unused, busy bool      // most old members were unused, busy, at the last reading
-	brief        bool      // some member was seen to end before it was old
 	count        float64
 	proofs       int // how often in a row the runtime proved ever more to be leaked
 	proven       int
@@ -265,7 +264,6 @@ func (s *site) follow(now int, ids []uint64) (old, deaths float64) {
 		switch {
 		case !alive[id]:
 			delete(s.born, id)
-			s.brief = s.brief || m.aged == 0
 			if m.aged > 0 {
 				deaths++
 				if m.born >= first {
@@ -301,7 +299,7 @@ func (d *detector) judge(s *site) (finding, bool) {
 	case s.many && !s.unused:
 		need = idleWindows * 3 / 2
 	}
-	if !d.heap && !s.stuck && (s.unused || !s.many && !s.remote) && len(s.size) >= steadyWindows && !d.tooEarly(s) && d.loadIsSteady(steadyWindows) {
+	if !d.heap && !s.stuck && (s.unused || !s.many && !s.remote) && len(s.size) >= steadyWindows && d.loadIsSteady(steadyWindows) {
 		if f, ok := d.judgeLast(s, steadyWindows, need); ok {
 			return f, true
 		}
@@ -312,20 +310,6 @@ func (d *detector) judge(s *site) (finding, bool) {
 		}
 	}
 	return finding{}, false
-}
-
-// tooEarly reports whether the members of s may be sessions that had no time to
-// end: the program is young, they wait as sessions do, and none was ever seen to
-// end soon, beside which those that stay would be odd.
-func (d *detector) tooEarly(s *site) bool {
-	if d.window >= idleWindows || s.brief || s.about == nil {
-		return false
-	}
-	switch s.about(s.oldest).State {
-	case "sleep", "select", "IO wait":
-		return true
-	}
-	return false
 }
 
 func (d *detector) judgeLast(s *site, n, need int) (finding, bool) {

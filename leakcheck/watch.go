@@ -24,9 +24,7 @@ import (
 // 10 windows where goroutines are blocked in a way that nobody is for long on
 // purpose (a send, a mutex, a WaitGroup), 24 where they wait for input, time
 // or work, as pools, ramps and long polls do, 16 of these under a load that is
-// known and steady (but not before the 24th window where they sleep or select
-// and none was ever seen to end soon: they may be sessions), and 21 collections
-// for heap. What is one piece of memory and
+// known and steady, and 21 collections for heap. What is one piece of memory and
 // doubles whenever it is full, such as a bytes.Buffer that is only written to,
 // cannot be told from a buffer that grows to its size, and is not found.
 //
@@ -36,7 +34,7 @@ import (
 // was, for 8 windows of which old ones ended in some, or else for as long as a
 // leak of its pace takes for 24 steps, at least 24 windows and at most 48; and when
 // it has not grown for 48 windows, whatever the load. Sessions that begin with the
-// process and last for longer than 24 windows are suspects until then.
+// process and last for longer than that are suspects until some have ended.
 //
 // Descriptors are judged in the same way: files by directory, connections by
 // peer, pipes and the like by kind. Connections that the peer has closed or
