@@ -140,7 +140,8 @@ func (d *diagnosis) collector() {
 	proof := []Proof{
 		{"observe_gc_cpu_seconds_total", max0(rt.GCShare), gcShare, fmt.Sprintf("the collector takes %s of the processors (usually %s) in %s cycles per second", pct(max0(rt.GCShare)), pct(max0(was.GCShare)), num(max0(rt.GCPerSecond)))},
 	}
-	cyclesUp := rt.GCPerSecond >= 2 && rt.GCPerSecond >= 3*max0(was.GCPerSecond)
+	full := rt.MemoryBy == "gomemlimit" && rt.MemoryFree < noMemory // then it need not be more than usual
+	cyclesUp := rt.GCPerSecond >= 2 && (rt.GCPerSecond >= 3*max0(was.GCPerSecond) || full)
 	switch {
 	case forced >= 1 && rt.ForcedGC >= 0.5*rt.GCPerSecond:
 		part = max(part, d.harm)
