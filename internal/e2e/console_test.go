@@ -46,7 +46,7 @@ func TestConsole(t *testing.T) {
 		ctx := server.StartChromium(t)
 		load := "45s"
 		if *screenshots != "" {
-			load = "2m" // the first profile of the CPU comes after a minute
+			load = "75s" // the pictures wait for a profile of the CPU
 		}
 		// One order in fifty fails, so that there are failed traces, too.
 		q := startQuickstart(t, nil, "-load", load, "-rate", "60")
