@@ -47,7 +47,7 @@ func (d *diagnosis) callsInTurn() {
 		now, was := r.beside(), r.was.beside()
 		d.explain(r.inTurn, 0, Finding{Cause: SlowRoute, Subject: r.Route.Route, Confidence: 0.8, slower: r.inTurn / r.rate,
 			Summary: fmt.Sprintf("a request of %s makes %s calls at a time (usually %s): they wait for one another", r.Route.Route, num(now), num(was)),
-			Proof:   []Proof{{"http_client_request_duration_seconds", now, was / besideLess, fmt.Sprintf("its calls take %s times as long together as the request waits for them; they are as many and as fast as ever", num(now))}}})
+			Proof:   []Proof{{"http_server_request_duration_seconds", r.mean, r.before, fmt.Sprintf("its calls take %s times as long together as the request waits for them; they are as many and as fast as ever", num(now))}}})
 	}
 }
 
@@ -237,14 +237,19 @@ func (d *diagnosis) callsLooped(dep *Dependency, more float64) bool {
 	}
 	what := "calls of " + dep.Name
 	if dep.Kind == "db" {
-		what = "queries"
-		if worst.Query != "" {
-			what = "queries (" + worst.Query + ")"
-		}
+		what = worst.queries()
 	}
 	return d.explain(max(part.more, more), 0, Finding{Cause: RepeatedQueries, Subject: worst.Route.Route, Confidence: 0.9,
 		Summary: fmt.Sprintf("a request of %s makes %s %s (usually %s)", worst.Route.Route, num(part.calls), what, num(part.before)),
 		Proof:   []Proof{{d.durationMetric(dep), part.calls, max(loopCalls, 2*part.before), num(part.calls) + " calls for each request"}}})
+}
+
+// queries is what a route repeats, in words.
+func (r *Route) queries() string {
+	if r.Query == "" {
+		return "queries"
+	}
+	return "queries (" + r.Query + ")"
 }
 
 // connectionsChurn blames new connections.
@@ -451,12 +456,8 @@ func (d *diagnosis) alwaysWasteful(little bool) {
 			if calls < loopCalls || level == "" {
 				continue
 			}
-			what := "queries"
-			if r.Query != "" {
-				what += " (" + r.Query + ")"
-			}
 			d.add(Finding{Cause: RepeatedQueries, Subject: r.Route, Level: level, Share: share(part, d.load), Confidence: 0.8, chronic: true,
-				Summary: fmt.Sprintf("a request of %s makes %s %s of %s%s", r.Route, num(calls), what, p.Name, ever),
+				Summary: fmt.Sprintf("a request of %s makes %s %s of %s%s", r.Route, num(calls), r.queries(), p.Name, ever),
 				Proof:   []Proof{{"observe_db_repeated_queries_total", r.Repeated, 0.5 * r.Requests, fmt.Sprintf("%.0f of %.0f requests ran one query too often", r.Repeated, r.Requests)}}})
 		}
 	}

@@ -93,11 +93,10 @@ type routeFigures struct {
 // goroutine-seconds per second.
 type partFigures struct {
 	name   string
-	route  *routeFigures // whose it is, where that was asked for
-	slower float64       // because each call took longer
-	more   float64       // because there were more calls
-	calls  float64       // a request
-	before float64       // usual calls a request
+	slower float64 // because each call took longer
+	more   float64 // because there were more calls
+	calls  float64 // a request
+	before float64 // usual calls a request
 }
 
 func newFigures(e *Evidence) *figures {

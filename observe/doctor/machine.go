@@ -216,6 +216,7 @@ func (d *diagnosis) processors() {
 	if total == 0 {
 		d.want(OnCPU) // the profiles of every minute may be of before
 	}
+	looping, loop, looped := d.loops(who)
 	switch {
 	case d.writes():
 		_, at := d.sites(Disk)
@@ -234,8 +235,11 @@ func (d *diagnosis) processors() {
 			Proof:   append(proof, Proof{"http_server_request_duration_seconds", d.rate, d.usualRate, fmt.Sprintf("%s requests per second (usually %s)", num(d.rate), num(d.usualRate))})})
 	case d.fewer() && rt.CPU >= busyProcessors*d.capacity():
 		d.explain(part, d.owned(part), d.fewerFinding())
-	case d.loops(who) != nil && cores >= burnerShare*rise:
-		d.explain(part, d.owned(part), d.loopsFinding(d.loops(who), cores))
+	case looped && cores >= burnerShare*rise:
+		d.explain(part, d.owned(part), Finding{Cause: RepeatedQueries, Subject: who, Confidence: 0.9,
+			Summary: fmt.Sprintf("a request of %s makes %s %s of %s (usually %s)", who, num(loop.calls), looping.queries(), loop.name, num(loop.before)),
+			Proof: append(proof, Proof{"observe_db_repeated_queries_total", looping.Repeated, 0.5 * looping.Requests,
+				fmt.Sprintf("%s calls for each request, which computes on %s cores for them, beyond the usual", num(loop.calls), num(cores))})})
 	case cores >= burnerShare*rise && cores >= 0.3*max0(rt.CPU) && cores > 0:
 		d.explain(part, d.owned(part), Finding{Cause: CPUBurner, Subject: who, Confidence: 0.85,
 			Summary: fmt.Sprintf("%s computes on %s of the %s cores in use", who, num(cores), num(max0(rt.CPU))),
@@ -252,33 +256,21 @@ func (d *diagnosis) processors() {
 	}
 }
 
-// loops is the part of a route's calls that are many where they were few: a route that
-// computes more because of them is no burner of its own. Nil where it has none.
-func (d *diagnosis) loops(route string) *partFigures {
+// loops finds the calls of a route that are many where they were few: a route that
+// computes more because of them is no burner of its own.
+func (d *diagnosis) loops(route string) (r *routeFigures, p partFigures, ok bool) {
 	for i := range d.routes {
 		r := &d.routes[i]
 		if r.Route.Route != route || r.was == nil || share(max0(r.Repeated), r.Requests) < 0.5 {
 			continue
 		}
-		for k := range r.parts {
-			if p := &r.parts[k]; p.calls >= loopCalls && p.calls >= 2*p.before {
-				p.route = r
-				return p
+		for _, p := range r.parts {
+			if p.calls >= loopCalls && p.calls >= 2*p.before {
+				return r, p, true
 			}
 		}
 	}
-	return nil
-}
-
-func (d *diagnosis) loopsFinding(p *partFigures, cores float64) Finding {
-	what := "queries"
-	if p.route.Query != "" {
-		what += " (" + p.route.Query + ")"
-	}
-	return Finding{Cause: RepeatedQueries, Subject: p.route.Route.Route, Confidence: 0.9,
-		Summary: fmt.Sprintf("a request of %s makes %s %s of %s (usually %s)", p.route.Route.Route, num(p.calls), what, p.name, num(p.before)),
-		Proof: []Proof{{"observe_db_repeated_queries_total", p.route.Repeated, 0.5 * p.route.Requests, num(p.calls) + " calls for each request"},
-			{"observe_cpu_seconds_total", cores, math.NaN(), fmt.Sprintf("and computes on %s cores for them, beyond the usual", num(cores))}}}
+	return nil, p, false
 }
 
 // writes reports whether most of the CPU is used by the function that most wait for

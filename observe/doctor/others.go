@@ -81,6 +81,7 @@ func (d *diagnosis) failures() {
 func (d *diagnosis) failsForOne(dep *Dependency) bool {
 	var worst *Route
 	var part Part
+	place := 0
 	others, failed := 0.0, 0.0
 	for i := range d.now.Routes {
 		r := &d.now.Routes[i]
@@ -91,7 +92,7 @@ func (d *diagnosis) failsForOne(dep *Dependency) bool {
 			others += max0(p.Calls)
 			failed += max0(p.Errors)
 			if p.Errors > max0(part.Errors) {
-				worst, part = r, p
+				worst, part, place = r, p, i
 			}
 		}
 	}
@@ -101,10 +102,8 @@ func (d *diagnosis) failsForOne(dep *Dependency) bool {
 		return false
 	}
 	was, errors := 0.0, share(max0(worst.Errors), max0(worst.Requests))
-	for i := range d.usual.Routes {
-		if w := &d.usual.Routes[i]; w.Route == worst.Route && d.past > 0 {
-			was = share(max0(w.Errors), w.Requests)
-		}
+	if w := d.usualRoute(worst.Route, place); w != nil {
+		was = share(max0(w.Errors), w.Requests)
 	}
 	level := Ticket
 	if errors >= failingShare && errors >= 3*was && !d.young {
